@@ -1,0 +1,1 @@
+"""Trains, measures and exports image classifiers through the Estimator interface."""
