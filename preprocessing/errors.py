@@ -1,5 +1,8 @@
 """The one error a user is meant to read."""
 
+import difflib
+from collections.abc import Iterable
+
 USER_ERROR_EXIT_STATUS = 2
 
 
@@ -20,3 +23,9 @@ class UserError(Exception):
 def one_line(text: str) -> str:
     """Returns `text` with line breaks and control characters made visible, so that it cannot fake a second message."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Returns the remedy for a misspelt name: "did you mean X?", or `otherwise` when nothing known resembles it."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {matches[0]}?" if matches else otherwise

@@ -5,7 +5,6 @@ Each section is a frozen dataclass whose fields are declared with `setting`; a f
 """
 
 import dataclasses
-import difflib
 import json
 import math
 import types
@@ -13,7 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trainer.errors import UserError
+from trainer.errors import UserError, nearest
 
 CONFIG_FILE = "config.json"
 
@@ -206,8 +205,7 @@ def _section_of(name: str) -> str:
 
 def unknown_key(name: str, known: Iterable[str]) -> UserError:
     """Returns the error for a misspelt key, with the nearest known one."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    remedy = f"did you mean --{matches[0]}?" if matches else "see --help for the settings"
+    remedy = nearest(f"--{name}", [f"--{key}" for key in known], "see --help for the settings")
     return UserError("unknown setting", where=f"--{name}", remedy=remedy)
 
 

@@ -1,0 +1,104 @@
+"""`model_dir` as the trainer lays it out, and `config.json` in it: what the model is, and what it was trained on."""
+
+import dataclasses
+import json
+import posixpath
+from typing import Any
+
+import tensorflow as tf
+
+from trainer import config
+from trainer.errors import UserError
+
+EXPORT_DIR = "export"
+_FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelRecord:
+    """The content of `config.json`.
+
+    `dataset_fingerprint` identifies the data (`DatasetInfo.fingerprint`); `dataset` is only where it was found.
+    """
+
+    config: config.ExperimentConfig
+    class_names: tuple[str, ...]
+    dataset: str
+    dataset_fingerprint: str
+    num_train_examples: int
+
+    def to_json(self) -> str:
+        """Returns the text of `config.json`."""
+        return json.dumps({"format_version": _FORMAT_VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> "ModelRecord":
+        """Parses `config.json`; UserError when it is not one of ours."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            version = fields.pop("format_version")
+            sections = fields.pop("config")
+            class_names = tuple(fields.pop("class_names"))
+        except (ValueError, KeyError, TypeError) as error:
+            remedy = "give another --model_dir"
+            raise UserError(f"not a model's configuration ({error})", where=where, remedy=remedy) from error
+        if version != _FORMAT_VERSION:
+            raise UserError(f"written in format {version}, this program reads {_FORMAT_VERSION}", where=where)
+        experiment_config = config.ExperimentConfig.from_json(json.dumps(sections), where=where)
+        return cls(config=experiment_config, class_names=class_names, **fields)
+
+
+def config_path(model_dir: str) -> str:
+    """Returns where `config.json` lies."""
+    return posixpath.join(model_dir, config.CONFIG_FILE)
+
+
+def read(model_dir: str) -> ModelRecord:
+    """Returns the record of an existing model; UserError when there is none."""
+    path = config_path(model_dir)
+    if not tf.io.gfile.exists(path):
+        raise UserError(
+            "no trained model here", where=model_dir, remedy="train one first: tpu-images train DATASET ..."
+        )
+    with tf.io.gfile.GFile(path) as file:
+        return ModelRecord.from_json(file.read(), where=path)
+
+
+def claim(model_dir: str, record: ModelRecord) -> None:
+    """Makes `model_dir` the home of this model, new or continued.
+
+    Raises:
+      UserError: when it holds another model: other settings, other data, or files that are not ours.
+    """
+    path = config_path(model_dir)
+    if tf.io.gfile.exists(path):
+        _check_same_model(read(model_dir), record, model_dir)
+    elif tf.io.gfile.exists(posixpath.join(model_dir, "checkpoint")):
+        raise UserError(
+            f"has checkpoints but no {config.CONFIG_FILE}", where=model_dir, remedy="give another --model_dir"
+        )
+    write_text(path, record.to_json())
+
+
+def _check_same_model(saved: ModelRecord, wanted: ModelRecord, model_dir: str) -> None:
+    remedy = "give another --model_dir, or the settings it was made with"
+    changes = config.changed_identity(saved.config, wanted.config)
+    if changes:
+        text = ", ".join(f"{name}={before!r} (now {after!r})" for name, (before, after) in changes.items())
+        raise UserError(f"was trained with {text}", where=model_dir, remedy=remedy)
+    if saved.dataset_fingerprint != wanted.dataset_fingerprint:
+        raise UserError(
+            f"was trained on other data ({saved.dataset}, fingerprint {saved.dataset_fingerprint},"
+            f" now {wanted.dataset_fingerprint})",
+            where=model_dir,
+            remedy="give another --model_dir, or the dataset it was trained on",
+        )
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a small file so that a reader sees the old text or the new one, never a part."""
+    tf.io.gfile.makedirs(posixpath.dirname(path) or ".")
+    temporary_path = f"{path}.tmp"
+    with tf.io.gfile.GFile(temporary_path, "w") as file:
+        file.write(text)
+    tf.io.gfile.rename(temporary_path, path, overwrite=True)

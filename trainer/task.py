@@ -1,0 +1,87 @@
+"""The command line: `tpu-images COMMAND ...`, and the same as `python -m trainer.task COMMAND ...`."""
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from trainer.errors import USER_ERROR_EXIT_STATUS, UserError, nearest
+
+INTERRUPTED_EXIT_STATUS = 130
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command; `target` is `"module:function"`, imported only when the command is asked for."""
+
+    name: str
+    target: str
+    summary: str
+
+
+COMMANDS = (
+    Command("convert", "preprocessing.task:main", "turn your images into a dataset directory of TFRecords"),
+    Command("inspect", "preprocessing.inspect:main", "verify a dataset directory and show what is in it"),
+    Command("train", "trainer.commands.train:main", "train on a dataset directory, evaluating as it goes"),
+    Command("evaluate", "trainer.commands.evaluate:main", "measure a trained model on one split"),
+    Command("predict", "trainer.commands.predict:main", "classify image files"),
+    Command("export", "trainer.commands.export:main", "write a SavedModel that takes raw image bytes"),
+    Command("presets", "trainer.commands.presets:main", "list the ready configurations"),
+    Command("networks", "trainer.commands.networks:main", "list the networks, with parameters and flops"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, 2 (the user's mistake), 130 (Ctrl-C)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    is_debugging = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        if is_debugging:
+            raise
+        print(f"tpu-images: {error}", file=sys.stderr)
+        return USER_ERROR_EXIT_STATUS
+    except KeyboardInterrupt:
+        if is_debugging:
+            raise
+        print("tpu-images: interrupted", file=sys.stderr)
+        return INTERRUPTED_EXIT_STATUS
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if arguments else USER_ERROR_EXIT_STATUS
+    return _load(arguments[0])(arguments[1:])
+
+
+def _load(name: str) -> Callable[[Sequence[str]], int]:
+    for command in COMMANDS:
+        if command.name == name:
+            module, _, function = command.target.partition(":")
+            return getattr(importlib.import_module(module), function)
+    raise UserError(
+        "no such command", where=name, remedy=nearest(name, [command.name for command in COMMANDS], "see --help")
+    )
+
+
+def _usage() -> str:
+    width = max(len(command.name) for command in COMMANDS)
+    lines = [f"  {command.name:<{width}}  {command.summary}" for command in COMMANDS]
+    return "\n".join(
+        [
+            "usage: tpu-images COMMAND ...   (tpu-images COMMAND --help tells more)",
+            "",
+            "From a folder of labelled images to a trained, measured, exported classifier.",
+            "",
+            *lines,
+            "",
+            "--debug shows the stack trace of an error.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
