@@ -234,7 +234,7 @@ def _parse_value(field: dataclasses.Field, text: str | None) -> Any:
             return True
         raise UserError("has no value", where=where, remedy=f"write {where}=...")
     try:
-        return _PARSERS[field.type](text)  # type: ignore[index]
+        return _PARSERS[field.type](text)
     except ValueError as error:
         expected = _type_name(field.type)
         raise UserError(f"{text!r} is not {expected}", where=where, remedy=field.metadata["doc"]) from error
@@ -268,6 +268,11 @@ def _type_name(annotation: Any) -> str:
     return names.get(annotation, "a comma-separated list of numbers")
 
 
+_ACCEPTED_TYPES: Mapping[Any, tuple[type, ...]] = types.MappingProxyType(
+    {float: (float, int), int: (int,), str: (str,), bool: (bool,)}
+)
+
+
 def _check_value(field: dataclasses.Field, value: Any) -> None:
     where = f"--{field.name}"
     _check_type(field, value, where)
@@ -281,7 +286,7 @@ def _check_value(field: dataclasses.Field, value: Any) -> None:
 
 
 def _check_type(field: dataclasses.Field, value: Any, where: str) -> None:
-    accepted = {float: (float, int), int: int, str: str, bool: bool}.get(field.type, tuple)  # type: ignore[call-overload]
+    accepted = _ACCEPTED_TYPES.get(field.type, (tuple,))
     if not isinstance(value, accepted) or (isinstance(value, bool) and field.type is not bool):
         raise UserError(f"{value!r} is not {_type_name(field.type)}", where=where, remedy=field.metadata["doc"])
 

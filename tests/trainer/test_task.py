@@ -1,0 +1,48 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from trainer import task
+
+HEAVY_PACKAGES = ("tensorflow", "apache_beam", "jax", "google.cloud.storage", "numpy", "PIL")
+
+
+def test_help_lists_every_command(capsys):
+    assert task.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {command.name} " in shown for command in task.COMMANDS)
+
+
+def test_help_loads_nothing_heavy():
+    program = (
+        "import sys; from trainer import task; task.main(['--help'])\n"
+        f"print('LOADED', [name for name in {HEAVY_PACKAGES!r} if name in sys.modules])"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines()[-1] == "LOADED []"
+
+
+@pytest.mark.parametrize("command", task.COMMANDS, ids=lambda command: command.name)
+def test_every_target_exists(command):
+    module, _, function = command.target.partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["trian"], "tpu-images: trian: no such command; did you mean train?"),
+        (["presets", "digit"], "tpu-images: --preset=digit: no such preset; did you mean digits?"),
+        (["presets", "--what"], "tpu-images: unrecognized arguments: --what; see tpu-images presets --help"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(argv, message, capsys):
+    assert task.main(argv) == 2
+    assert capsys.readouterr().err == message + "\n"
+
+
+def test_debug_keeps_the_stack_trace():
+    with pytest.raises(task.UserError):
+        task.main(["trian", "--debug"])
