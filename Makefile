@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
-	$(BIN)/python -m benchmarks.demo --output_dir=$(DEMO_DIR)
+	$(BIN)/python examples/digits.py --output_dir=$(DEMO_DIR)
 
 test: lint types
 	$(BIN)/python -m pytest -n 2 --dist worksteal

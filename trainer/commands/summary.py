@@ -1,0 +1,28 @@
+"""The end of a command: a short table for people, and the same values as JSON for programs."""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+
+def add_summary_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--summary_file`, which every command that measures something takes."""
+    parser.add_argument("--summary_file", metavar="FILE", help="also write the summary to FILE as JSON")
+
+
+def show(title: str, values: Mapping[str, Any], summary_file: str | None) -> None:
+    """Prints the values under a title, and writes them to `summary_file` when there is one."""
+    width = max(map(len, values))
+    print(f"\n{title}")
+    for name, value in values.items():
+        print(f"  {name.replace('_', ' '):<{width}}  {_text(value)}")
+    if summary_file:
+        pathlib.Path(summary_file).write_text(json.dumps(values, indent=2) + "\n")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
