@@ -1,0 +1,79 @@
+import json
+
+import pytest
+import yaml
+from google.cloud import aiplatform_v1
+from google.protobuf import json_format
+
+from trainer.errors import UserError
+from trainer.submit import command
+
+VERTEX = ["vertex", "--data=gs://bucket/flowers", "--model_dir=gs://bucket/model", "--project=my-project"]
+TPU = [*VERTEX, "--preset=flowers", "--region=us-west1", "--tpu_type=v5e:2x4"]
+
+
+def shown_request(capsys) -> dict:
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def test_a_dry_run_is_a_custom_job_that_the_real_client_accepts(capsys):
+    assert command.main([*TPU, "--image=us-docker.pkg.dev/p/r/trainer:1", "--train_epochs=3", "--dry_run"]) == 0
+    request = shown_request(capsys)
+    message = json_format.ParseDict(request, aiplatform_v1.CustomJob.pb()())
+    (pool,) = message.job_spec.worker_pool_specs
+    assert pool.machine_spec.machine_type == "ct5lp-hightpu-8t"
+    assert pool.machine_spec.tpu_topology == "2x4"
+    assert pool.replica_count == 1
+    assert list(pool.container_spec.args) == [
+        "train",
+        "gs://bucket/flowers",
+        "--model_dir=gs://bucket/model",
+        "--preset=flowers",
+        "--tpu=local",
+        "--train_epochs=3.0",
+    ]
+    assert message.job_spec.base_output_directory.output_uri_prefix == "gs://bucket/model"
+
+
+def test_a_dry_run_says_what_it_costs_and_where_the_package_goes(capsys):
+    assert command.main([*TPU, "--dry_run", "--max_hours=2"]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "# POST https://us-west1-aiplatform.googleapis.com/v1/projects/my-project/locations/us-west1/customJobs" in text
+    )
+    assert "# cost: about $11.04 per hour while it runs, at most $22.08 in 2 h" in text
+    assert "gs://bucket/model/package/" in text
+
+
+def test_json_carries_the_same_request(capsys):
+    command.main([*TPU, "--image=i", "--dry_run"])
+    as_yaml = shown_request(capsys)
+    command.main([*TPU, "--image=i", "--dry_run", "--format=json"])
+    assert json.loads(capsys.readouterr().out)["request"] == as_yaml
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["vertx"], "vertx: no such target; did you mean vertex?"),
+        ([*TPU, "--trian_epochs=3"], "--trian_epochs: unknown setting; did you mean --train_epochs?"),
+        ([*TPU, "--preset=flower"], "--preset=flower: no such preset; did you mean flowers?"),
+        ([*TPU, "--global_batch_size=100"], "--global_batch_size: 100 examples do not divide among 8 replicas"),
+        ([*TPU, "--model_dir=/tmp/model"], "--model_dir=/tmp/model: the cloud cannot reach it; write gs://BUCKET/..."),
+        ([*TPU, "--data=gs:///x"], "--data=gs:///x: the cloud cannot reach it"),
+        ([*TPU, "--tpu=mock:8"], "--tpu=mock:8: pretends a TPU; leave it out in the cloud"),
+        ([*TPU, "--project="], "--project: is needed; give it, or set GOOGLE_CLOUD_PROJECT"),
+        ([*TPU, "--gpu=NVIDIA_L4:1"], "--gpu=NVIDIA_L4:1: a TPU machine has no GPUs"),
+        ([*TPU, "--label=Team=x"], "--label=Team=x: not a label; write key=value in lower-case letters"),
+        ([*TPU, "--max_hours=0"], "--max_hours=0: out of range"),
+        (
+            [*TPU, "--tensorboard=projects/1/locations/us-west1/tensorboards/2"],
+            "--tensorboard: Vertex AI writes to it only",
+        ),
+        (VERTEX, "submit vertex: says nothing of the machine to train on; give --tpu_type=v5e:2x4"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_is_sent(argv, message):
+    with pytest.raises(UserError) as refusal:
+        command.main([*argv, "--dry_run"])
+    assert message in str(refusal.value)

@@ -1,0 +1,75 @@
+"""What is to be trained, checked before anything is sent, and the words that the trainer is started with there."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainer import config, presets
+from trainer.errors import UserError
+from trainer.submit import hardware
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingJob:
+    """One training run.
+
+    `settings` holds what the user changed on top of the preset, with typed values; `model_dir` is empty when the cloud
+    names one for each trial.
+    """
+
+    data: str
+    model_dir: str
+    preset: str
+    settings: Mapping[str, Any]
+
+    @functools.cached_property
+    def config(self) -> config.ExperimentConfig:
+        """The preset with the settings on top; UserError on an unknown preset or a value out of range."""
+        start = presets.get(self.preset).config if self.preset else config.ExperimentConfig()
+        return start.replace(**self.settings)
+
+    def arguments(self) -> tuple[str, ...]:
+        """Returns the words after `python -m trainer.task`."""
+        words = ["train", self.data]
+        words += [f"--model_dir={self.model_dir}"] if self.model_dir else []
+        words += [f"--preset={self.preset}"] if self.preset else []
+        return (*words, *(f"--{name}={_format(value)}" for name, value in self.settings.items()))
+
+    def on(self, machine: hardware.Hardware) -> "TrainingJob":
+        """Returns the job with the settings that make it use this machine.
+
+        Raises:
+          UserError: when the batches do not divide among the machine's replicas, or the job asks for a pretend TPU.
+        """
+        if self.config.loop.tpu.startswith("mock"):
+            raise UserError("pretends a TPU", where=f"--tpu={self.config.loop.tpu}", remedy="leave it out in the cloud")
+        loop = self.config.loop
+        sizes = [(name, getattr(loop, name)) for name in ("global_batch_size", "eval_global_batch_size")]
+        hardware.check_batch_sizes(machine, sizes)
+        device = {"tpu": "local"} if machine.tpu_type else {"engine": "pjrt"} if machine.num_replicas > 1 else {}
+        return dataclasses.replace(self, settings={**device, **self.settings})
+
+
+def check_cloud_path(path: str, flag: str) -> None:
+    """Refuses a path that a machine in the cloud cannot reach."""
+    bucket = path.removeprefix("gs://").partition("/")[0]
+    if not path.startswith("gs://") or not bucket:
+        remedy = "write gs://BUCKET/..., and copy local files there with: gcloud storage cp -r"
+        raise UserError("the cloud cannot reach it", where=f"{flag}{path}", remedy=remedy)
+
+
+def check_one_host(machine: hardware.Hardware, largest: Sequence[str]) -> None:
+    """Refuses a slice of several hosts, which the engines of this version cannot drive together."""
+    if machine.num_hosts > 1:
+        raise UserError(
+            f"is a slice of {machine.num_hosts} hosts, and one trainer process drives the chips of one host",
+            where=f"--tpu_type={machine.tpu_type}",
+            remedy=f"use {' or '.join(largest)}",
+        )
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_format, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
