@@ -1,0 +1,49 @@
+"""Moving averages of variables: kept while training, read instead of the variables themselves afterwards."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+SUFFIX = "ExponentialMovingAverage"
+
+
+class MovingAverages:
+    """Averages of variables, each in a variable named `<variable>/ExponentialMovingAverage`."""
+
+    def __init__(self, decay: float):
+        self._decay = decay
+        self._averages: dict[str, tf.Variable] = {}
+
+    def update(self, variables: Sequence[tf.Variable], step: tf.Tensor | int) -> None:
+        """Moves each average towards its variable; call it after the optimizer, with the number of updates before it.
+
+        The decay starts at 0.1 and rises to the one asked for, so that the initial weights are soon forgotten.
+        """
+        step = tf.cast(step, tf.float32)
+        rate = 1.0 - tf.minimum(self._decay, (1.0 + step) / (10.0 + step))
+        for variable in variables:
+            average = self._average_of(variable)
+            average.assign_sub(rate * (average - variable))
+
+    def _average_of(self, variable: tf.Variable) -> tf.Variable:
+        name = variable.name.partition(":")[0]
+        if name not in self._averages:
+            with tf.name_scope(""):
+                self._averages[name] = tf.Variable(variable.read_value, trainable=False, name=f"{name}/{SUFFIX}")
+        return self._averages[name]
+
+
+@contextlib.contextmanager
+def reading_averages() -> Iterator[None]:
+    """Makes layers built inside read the averages: the variable `kernel` they ask for is `kernel/Exponential...`.
+
+    So evaluation, prediction and export hold the averages alone, found by name in any checkpoint of the training.
+    """
+
+    def creator(next_creator: Any, **arguments: Any) -> tf.Variable:
+        return next_creator(**(arguments | {"name": f"{arguments['name']}/{SUFFIX}"}))
+
+    with tf.variable_creator_scope(creator):
+        yield
