@@ -1,0 +1,70 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.engine import stablehlo, topology
+from trainer.errors import UserError
+from trainer.preflight import compiler
+
+
+def step_program(num_rows: int = 256, num_columns: int = 512) -> compiler.StepToCompile:
+    weight = tf.Variable(tf.zeros([num_columns, num_columns]), name="weight")
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step(batch):
+        with tf.name_scope("dense"):
+            product = batch @ weight
+        weight.assign_add(tf.matmul(batch, product, transpose_a=True))
+        return tf.reduce_sum(product)
+
+    program = stablehlo.prepare(stablehlo.lower(step, tf.TensorSpec([num_rows, num_columns])))
+    return compiler.StepToCompile(program.portable_bytes, num_batch_inputs=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["v5e", "v3"])
+def test_compile_says_what_the_step_needs(tmp_path, name):
+    seconds = []
+    compiled = compiler.TpuCompiler(tmp_path, progress=seconds.append).compile(step_program(), topology.parse(name))
+    assert seconds == sorted(seconds)
+    assert seconds
+    matmul_flops = 2 * 2 * 256 * 512 * 512
+    assert compiled.figures.flops == pytest.approx(matmul_flops, rel=0.05)
+    weight_bytes, batch_bytes = 4 * 512 * 512, 4 * 256 * 512
+    assert compiled.figures.argument_bytes == weight_bytes + batch_bytes
+    assert compiled.figures.alias_bytes == weight_bytes, "the weight is updated in place"
+    assert compiled.hbm_traffic_bytes >= 2 * weight_bytes + batch_bytes
+    assert any("dense" in item.op_name for item in compiled.traffic)
+
+
+@pytest.mark.slow
+def test_a_compilation_is_remembered(tmp_path):
+    tpu_compiler = compiler.TpuCompiler(tmp_path)
+    first = tpu_compiler.compile(step_program(), topology.parse("v5e"))
+    again = tpu_compiler.compile(step_program(), topology.parse("v5e"))
+    assert (first.is_from_cache, again.is_from_cache) == (False, True)
+    assert (first.figures, first.traffic) == (again.figures, again.traffic)
+    (entry,) = tmp_path.iterdir()
+    assert set(json.loads(entry.read_text())) == {"figures", "traffic"}
+
+
+@pytest.mark.slow
+def test_a_step_that_does_not_fit_is_told_so(tmp_path):
+    with pytest.raises(compiler.DoesNotFitError, match=r"v5e:1x1: .*HBM.*smaller batch"):
+        compiler.TpuCompiler(tmp_path).compile(
+            step_program(num_rows=4_000_000, num_columns=2048), topology.parse("v5e")
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_program_that_the_compiler_refuses_is_a_user_error(tmp_path):
+    exported = jax.export.export(jax.jit(lambda x: jax.numpy.linalg.eig(x)[0]), platforms=["cpu"])(
+        jax.ShapeDtypeStruct((4, 4), np.float32)
+    )
+    step = compiler.StepToCompile(exported.mlir_module_serialized, num_batch_inputs=1)
+    with pytest.raises(UserError, match="v5e:1x1: the TPU compiler refuses the program"):
+        compiler.TpuCompiler(tmp_path).compile(step, topology.parse("v5e"))

@@ -1,0 +1,204 @@
+"""From a traced `tf.function` to a StableHLO program that JAX's runtime runs or compiles ahead of time.
+
+TensorFlow's bridge to XLA gives a module whose inputs are the function's arguments, then the variables that it
+captured, and whose results are the returned tensors, then the new values of the variables that it assigned. `prepare`
+makes of it a module that JAX accepts, and `as_jax_function` a function that `jax.jit`, `jax.shard_map` and
+`lower().compile()` take. No TensorFlow is needed for either: a program can be carried to a machine without it.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import mlir as jax_extend_mlir
+from jax.interpreters import mlir as jax_mlir
+from jaxlib.mlir import ir
+
+# StableHLO promises to read artifacts of every earlier version; this one is of the pinned jaxlib's age.
+_PORTABLE_VERSION = "1.13.0"
+_CALLING_CONVENTION_VERSION = 10
+# Channel type 1 is device to device (XLA's xla_data.proto); with it, replica groups are numbered by global device.
+_CHANNEL = "#stablehlo.channel_handle<handle = {handle}, type = 1>"
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorType:
+    """Shape and dtype of an input or a result."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the dense array."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A StableHLO program for one replica.
+
+    `updated_inputs` maps the index of a result to the index of the input whose new value it is (a variable).
+    """
+
+    portable_bytes: bytes
+    inputs: tuple[TensorType, ...]
+    results: tuple[TensorType, ...]
+    updated_inputs: Mapping[int, int]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the program, hexadecimal: equal programs compile to equal code."""
+        return hashlib.sha256(self.portable_bytes).hexdigest()
+
+
+def lower(function: Any, *argument_specs: Any) -> bytes:
+    """Returns the StableHLO bytecode that TensorFlow makes of a `tf.function(jit_compile=True)` for these arguments."""
+    return function.experimental_get_compiler_ir(*argument_specs)(stage="stablehlo_serialized")
+
+
+def prepare(bytecode: bytes) -> Program:
+    """Returns the program that TensorFlow lowered, in the form that JAX accepts.
+
+    - `mhlo.copy`, which jaxlib has no lowering for, is replaced by its operand;
+    - all-reduces speak of global devices (a channel, `use_global_device_ids`): under `jax.shard_map` replicas are
+      partitions of one program, and without it each device would be a replica group of its own;
+    - the replica id is the partition id, for the same reason;
+    - names that differ from run to run (a counter in the module's name, paths of source files) are dropped, so that
+      the digest tells programs apart, and nothing else. The names of operations stay.
+    """
+    with jax_mlir.make_ir_context(), ir.Location.unknown():
+        module = ir.Module.parse(bytecode)
+        channels = itertools.count(1)
+        for operation in list(_operations(module.operation)):
+            _rewrite(operation, channels)
+        module.operation.attributes["sym_name"] = ir.StringAttr.get("step")
+        return _program(module, jax_extend_mlir.serialize_portable_artifact(module, _PORTABLE_VERSION))
+
+
+def read(portable_bytes: bytes) -> Program:
+    """Returns the program whose `portable_bytes` these are."""
+    with jax_mlir.make_ir_context() as context:
+        return _program(jax_extend_mlir.deserialize_portable_artifact(portable_bytes, context), portable_bytes)
+
+
+def as_jax_function(program: Program, *, platform: str, name: str = "train_step") -> Callable[..., tuple[Any, ...]]:
+    """Returns `program` as a function of JAX arrays: inputs in order to results in order.
+
+    int64 inputs need `jax.enable_x64(True)` around the call and the trace.
+
+    Args:
+      platform: `cpu`, `tpu` or `cuda`, where it will run or be compiled for.
+      name: shown in profiles.
+    """
+    in_avals = tuple(map(_abstract_value, program.inputs))
+    out_avals = tuple(map(_abstract_value, program.results))
+    unsharded = {"in": (None,) * len(in_avals), "out": (None,) * len(out_avals)}
+    exported = jax.export.Exported(
+        fun_name=name,
+        in_tree=jax.tree.structure((in_avals, {})),
+        in_avals=in_avals,
+        out_tree=jax.tree.structure(out_avals),
+        out_avals=out_avals,
+        _has_named_shardings=True,
+        _in_named_shardings=unsharded["in"],
+        _out_named_shardings=unsharded["out"],
+        in_shardings_hlo=unsharded["in"],
+        out_shardings_hlo=unsharded["out"],
+        nr_devices=1,
+        platforms=(platform,),
+        ordered_effects=(),
+        unordered_effects=(),
+        disabled_safety_checks=(),
+        mlir_module_serialized=program.portable_bytes,
+        calling_convention_version=_CALLING_CONVENTION_VERSION,
+        module_kept_var_idx=tuple(range(len(in_avals))),
+        uses_global_constants=False,
+        _get_vjp=None,
+    )
+    return exported.call
+
+
+def _operations(operation: Any) -> Iterator[Any]:
+    """Yields every operation below `operation`."""
+    for region in operation.regions:
+        for block in region.blocks:
+            for inner in block.operations:
+                yield inner.operation
+                yield from _operations(inner.operation)
+
+
+def _rewrite(operation: Any, channels: Iterator[int]) -> None:
+    location = operation.location
+    if isinstance(location, ir.FusedLoc):
+        names = [part for part in location.locations if isinstance(part, ir.NameLoc)]
+        operation.location = names[0] if names else ir.Location.unknown()
+    if operation.name == "mhlo.copy":
+        _replace(operation, operation.operands[0])
+    elif operation.name == "stablehlo.all_reduce":
+        operation.attributes["channel_handle"] = ir.Attribute.parse(_CHANNEL.format(handle=next(channels)))
+        operation.attributes["use_global_device_ids"] = ir.UnitAttr.get()
+    elif operation.name == "stablehlo.replica_id":
+        _replace(operation, _partition_id(operation))
+
+
+def _replace(operation: Any, value: Any) -> None:
+    operation.results[0].replace_all_uses_with(value)
+    operation.erase()
+
+
+def _partition_id(operation: Any) -> Any:
+    result_types = [operation.results[0].type]
+    return ir.Operation.create(
+        "stablehlo.partition_id", results=result_types, loc=operation.location, ip=ir.InsertionPoint(operation)
+    ).results[0]
+
+
+def _program(module: Any, portable_bytes: bytes) -> Program:
+    main: Any = ir.SymbolTable(module.operation)["main"]
+    return Program(
+        portable_bytes=portable_bytes,
+        inputs=tuple(map(_tensor_type, main.type.inputs)),
+        results=tuple(map(_tensor_type, main.type.results)),
+        updated_inputs=_updated_inputs(module),
+    )
+
+
+def _updated_inputs(module: Any) -> Mapping[int, int]:
+    """Reads the pairs (result, input) that TensorFlow's bridge marks as sharing a buffer: a variable's new value."""
+    attributes = module.operation.attributes
+    if "mhlo.input_output_alias" not in attributes:
+        return {}
+    return {
+        ir.DenseI64ArrayAttr(entry["output_index"])[0]: ir.IntegerAttr(entry["alias"]["parameter_number"]).value
+        for entry in attributes["mhlo.input_output_alias"]
+    }
+
+
+_DTYPES_BY_NAME = {"i1": np.bool_, "bf16": jax.numpy.bfloat16, "f16": np.float16, "f32": np.float32, "f64": np.float64}
+
+
+def _tensor_type(mlir_type: Any) -> TensorType:
+    ranked = ir.RankedTensorType(mlir_type)
+    return TensorType(tuple(ranked.shape), _dtype(str(ranked.element_type)))
+
+
+def _dtype(name: str) -> np.dtype:
+    """Returns the numpy dtype of an MLIR element type such as `f32`, `i64` or `ui8`."""
+    if name in _DTYPES_BY_NAME:
+        return np.dtype(_DTYPES_BY_NAME[name])
+    kind, num_bits = ("uint", name[2:]) if name.startswith("ui") else ("int", name[1:])
+    return np.dtype(f"{kind}{num_bits}")
+
+
+def _abstract_value(tensor_type: TensorType) -> Any:
+    return jax.core.ShapedArray(tensor_type.shape, tensor_type.dtype)
+
+
+def shape_structs(types: Sequence[TensorType], sharding: Any = None) -> list[jax.ShapeDtypeStruct]:
+    """Returns the types as `jax.jit(...).lower` takes them."""
+    return [jax.ShapeDtypeStruct(item.shape, item.dtype, sharding=sharding) for item in types]

@@ -1,0 +1,167 @@
+"""Compiles step programs for TPU topologies with the real TPU compiler, and remembers what it said."""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trainer.engine import topology as tpu_topology
+from trainer.errors import UserError
+from trainer.preflight import compile_worker, hlo
+
+# Raised when what is stored, or how it is counted, changes.
+_CACHE_FORMAT = 1
+_POLL_INTERVAL_SECS = 0.5
+_STDERR_TAIL_CHARACTERS = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class StepToCompile:
+    """A step program as bytes: `portable_bytes` of a `stablehlo.Program`, whose first inputs are the batch."""
+
+    portable_bytes: bytes
+    num_batch_inputs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledStep:
+    """A step compiled for every device of a topology; figures are of one device and one step."""
+
+    figures: compile_worker.CompilerFigures
+    traffic: tuple[hlo.Traffic, ...]
+    is_from_cache: bool
+
+    @property
+    def hbm_traffic_bytes(self) -> int:
+        """Bytes moved through HBM."""
+        return sum(item.num_bytes for item in self.traffic)
+
+    @property
+    def hbm_peak_bytes(self) -> int:
+        """HBM that the program needs at once."""
+        figures = self.figures
+        held = figures.argument_bytes + figures.output_bytes - figures.alias_bytes
+        return held + figures.temporary_bytes + figures.code_bytes
+
+
+class DoesNotFitError(UserError):
+    """The program needs more memory than a device has."""
+
+
+Progress = Callable[[float], None]  # called about twice a second with the seconds since the compiler started
+
+
+def _ignore_progress(elapsed_secs: float) -> None:
+    del elapsed_secs
+
+
+def default_cache_dir() -> pathlib.Path:
+    """Returns where compilations are remembered: `tpu-images/preflight` in the user's cache directory."""
+    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(root) / "tpu-images" / "preflight"
+
+
+@dataclasses.dataclass(frozen=True)
+class TpuCompiler:
+    """Compiles, through a cache: an entry for each program, topology, and version of the compiler and of JAX."""
+
+    cache_dir: pathlib.Path = dataclasses.field(default_factory=default_cache_dir)
+    progress: Progress = _ignore_progress
+
+    def compile(self, step: StepToCompile, topology: tpu_topology.Topology) -> CompiledStep:
+        """Returns the compiled step.
+
+        Raises:
+          DoesNotFitError: when a device has too little memory for it.
+          UserError: when the compiler refuses the program or is not installed.
+        """
+        entry = self.cache_dir / f"{_cache_key(step, topology)}.json"
+        if entry.exists():
+            return _compiled_step(json.loads(entry.read_text()), is_from_cache=True)
+        stored = _compile_in_process(step, topology, self.progress)
+        _write_atomically(entry, json.dumps(stored))
+        return _compiled_step(stored, is_from_cache=False)
+
+
+def _cache_key(step: StepToCompile, topology: tpu_topology.Topology) -> str:
+    parts = [_CACHE_FORMAT, topology.name, step.num_batch_inputs, *map(_version, ("libtpu", "jax", "jaxlib"))]
+    digest = hashlib.sha256(json.dumps(parts).encode())
+    digest.update(step.portable_bytes)
+    return digest.hexdigest()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError as error:
+        remedy = "pip install 'tpu-images[preflight]'"
+        raise UserError(f"{distribution} is not installed", where="TPU compiler", remedy=remedy) from error
+
+
+def _compile_in_process(step: StepToCompile, topology: tpu_topology.Topology, progress: Progress) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="preflight-") as name:
+        directory = pathlib.Path(name)
+        request = compile_worker.Request(topology.name, step.num_batch_inputs)
+        (directory / compile_worker.PROGRAM_FILE).write_bytes(step.portable_bytes)
+        (directory / compile_worker.REQUEST_FILE).write_text(json.dumps(dataclasses.asdict(request)))
+        _run_worker(directory, topology, progress)
+        result = json.loads((directory / compile_worker.RESULT_FILE).read_text())
+        if "error" in result:
+            raise _compiler_error(result["error"], topology)
+        traffic = hlo.hbm_traffic((directory / compile_worker.SCHEDULED_FILE).read_text())
+        return {"figures": result, "traffic": [dataclasses.asdict(item) for item in traffic]}
+
+
+def _run_worker(directory: pathlib.Path, topology: tpu_topology.Topology, progress: Progress) -> None:
+    command = [sys.executable, "-m", compile_worker.__name__, str(directory)]
+    environment = os.environ | tpu_topology.COMPILER_ENVIRONMENT
+    log = directory / "stderr.txt"
+    with log.open("w") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:
+        try:
+            _wait(process, progress)
+        except BaseException:  # Ctrl-C among them: the compiler does not answer it
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise UserError(
+            f"the TPU compiler stopped with status {process.returncode} ({log.read_text()[-_STDERR_TAIL_CHARACTERS:]})",
+            where=topology.name,
+        )
+
+
+def _wait(process: subprocess.Popen, progress: Progress) -> None:
+    start_secs = time.monotonic()
+    while process.poll() is None:
+        progress(time.monotonic() - start_secs)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_INTERVAL_SECS)
+
+
+def _compiler_error(message: str, topology: tpu_topology.Topology) -> UserError:
+    if "RESOURCE_EXHAUSTED" in message and "hbm" in message.lower():
+        return DoesNotFitError(message.splitlines()[0], where=topology.name, remedy="use a smaller batch per replica")
+    return UserError(f"the TPU compiler refuses the program ({message})", where=topology.name)
+
+
+def _compiled_step(stored: dict[str, Any], *, is_from_cache: bool) -> CompiledStep:
+    return CompiledStep(
+        figures=compile_worker.CompilerFigures(**stored["figures"]),
+        traffic=tuple(hlo.Traffic(**item) for item in stored["traffic"]),
+        is_from_cache=is_from_cache,
+    )
+
+
+def _write_atomically(path: pathlib.Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as temporary:
+        temporary.write(text)
+    os.replace(temporary.name, path)
