@@ -1,0 +1,1 @@
+"""From a model_fn to one step program, and the engines that run it."""
