@@ -1,0 +1,91 @@
+"""A folder with one folder per class in it, or one folder per split with one per class in each."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from preprocessing import paths, split, storage
+from preprocessing.errors import UserError
+from preprocessing.quarantine import QuarantinedRow, RejectedError, Stage, quarantined
+from preprocessing.rows import Row, require_known_label
+
+# Left behind by file managers; nobody means them as images.
+_IGNORED_FILES = ("Thumbs.db", "desktop.ini")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSource:
+    """One folder per class, or one per split with one per class in it.
+
+    `units` are `(folder, label, split)`.
+    """
+
+    rules: paths.PathRules
+    units: tuple[tuple[str, str, str], ...]
+    class_names: tuple[str, ...]
+    has_splits: bool
+
+    def read(self, unit: tuple[str, str, str]) -> Iterator[Row | QuarantinedRow]:
+        """Yields a row for every file in a class folder and below it, hidden ones excepted."""
+        folder, label, split_name = unit
+        place = storage.of(folder)
+        for path in visible_files(folder):
+            try:
+                paths.require_visible(path)
+                resolved = self.rules.resolve(path) if place.is_link(path) else path
+            except RejectedError as rejected:
+                yield quarantined(self.rules.name(path), Stage.PATH, rejected)
+            else:
+                yield Row(resolved, self.rules.name(path), label, split_name)
+
+
+def visible_files(folder: str) -> Iterator[str]:
+    """Yields the files in `folder` and below it that somebody may mean as images: no hidden ones."""
+    prefix = storage.join(folder, "")
+    for path in storage.of(folder).list_files(folder):
+        parts = path.removeprefix(prefix).split("/")
+        if not any(part.startswith(".") for part in parts) and parts[-1] not in _IGNORED_FILES:
+            yield path
+
+
+def open_folder(root: str, labels: tuple[str, ...] | None, allowed_prefixes: tuple[str, ...]) -> FolderSource:
+    """Looks at a folder and returns its source; UserError when a class is empty, unknown or leads elsewhere."""
+    rules = paths.PathRules.of(root, allowed_prefixes)
+    names = _visible_folders(rules.root)
+    if not names:
+        raise UserError("holds no folders", where=root, remedy="put the images of each class into a folder of its own")
+    splits = {name: split.SPLIT_WORDS.get(name.lower()) for name in names}
+    has_splits = all(splits.values())
+    if has_splits:
+        units = [
+            (storage.join(storage.join(rules.root, folder), name), name, split_name or "")
+            for folder, split_name in splits.items()
+            for name in _visible_folders(storage.join(rules.root, folder))
+        ]
+    else:
+        units = [(storage.join(rules.root, name), name, "") for name in names]
+    class_names = _class_names(root, units, labels)
+    return FolderSource(rules, tuple(_require_allowed(rules, unit) for unit in units), class_names, has_splits)
+
+
+def _class_names(root: str, units: Sequence[tuple[str, str, str]], labels: tuple[str, ...] | None) -> tuple[str, ...]:
+    found = sorted({label for _, label, _ in units})
+    if not found:
+        raise UserError("the split folders hold no class folders", where=root)
+    for label in found:
+        if labels is not None:
+            require_known_label(label, labels, where=root)
+        folders = [folder for folder, name, _ in units if name == label]
+        if all(next(visible_files(folder), None) is None for folder in folders):
+            raise UserError("the class folder is empty", where=folders[0], remedy="add images or remove the folder")
+    return labels or tuple(found)
+
+
+def _require_allowed(rules: paths.PathRules, unit: tuple[str, str, str]) -> tuple[str, str, str]:
+    try:
+        return (rules.resolve(unit[0]), *unit[1:])
+    except RejectedError as rejected:
+        raise UserError(rejected.detail, where=unit[0], remedy="allow it with --allow_prefix=FOLDER") from rejected
+
+
+def _visible_folders(folder: str) -> list[str]:
+    return [name for name in storage.of(folder).list_folders(folder) if not name.startswith((".", "__MACOSX"))]

@@ -1,0 +1,103 @@
+"""Scans a JPEG file segment by segment without decoding it.
+
+Finds size, orientation and the true end of the image, and tells metadata from image. Reference: ITU-T T.81, annex B.
+"""
+
+import re
+from collections.abc import Iterator
+
+from preprocessing.image_header import UPRIGHT, ImageHeader, exif_orientation, merge_ranges, require_pixels
+from preprocessing.quarantine import Reason, RejectedError
+
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+_HUFFMAN_TABLES, _QUANTIZATION_TABLES = 0xC4, 0xDB
+_JFIF, _EXIF, _ADOBE = 0xE0, 0xE1, 0xEE
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {_HUFFMAN_TABLES, 0xC8, 0xCC}
+_TENSORFLOW_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended, progressive: all Huffman-coded
+# APPn and comments. JFIF (density) and Adobe (colour transform) change how pixels are decoded, the others do not.
+_METADATA = (frozenset(range(0xE0, 0xF0)) - {_ADOBE}) | {0xFE}
+
+# Within entropy-coded data 0xFF is followed by 0 (stuffing) or a restart marker; anything else starts a segment.
+_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+# libjpeg spends a pass over the whole image on every scan of a progressive file: thousands of them take minutes.
+_MAX_SCANS = 100
+
+
+def scan(data: bytes) -> ImageHeader:
+    """Returns the header of a JPEG file; raises RejectedError when it is damaged or ends too early."""
+    kept = [(0, 2)]
+    frame: tuple[int, int, int] | None = None  # marker, start and end of the SOF segment
+    orientation = UPRIGHT
+    tables: set[int] = set()
+    num_scans = 0
+    for marker, start, end in _segments(data):
+        if marker == _EXIF and data[start + 4 : start + 10] == b"Exif\0\0":
+            orientation = exif_orientation(data[start + 10 : end])
+        if marker not in _METADATA or (marker == _JFIF and data[start + 4 : start + 9] == b"JFIF\0"):
+            kept.append((start, end))
+        if marker in _FRAMES and frame is None:
+            frame = (marker, start, end)
+        tables.add(marker)
+        num_scans += marker == _START_OF_SCAN
+    if frame is None or not num_scans:
+        raise RejectedError(Reason.DAMAGED, "no image in the file")
+    if num_scans > _MAX_SCANS:
+        raise RejectedError(Reason.DAMAGED, f"{num_scans} scans")
+    width, height, is_plain = _read_frame(data, *frame)
+    has_tables = {_HUFFMAN_TABLES, _QUANTIZATION_TABLES} <= tables
+    must_decode = not (is_plain and has_tables and orientation == UPRIGHT)
+    return ImageHeader("JPEG", width, height, merge_ranges(kept), must_decode, orientation)
+
+
+def _read_frame(data: bytes, marker: int, start: int, end: int) -> tuple[int, int, bool]:
+    """Returns width, height, and whether TensorFlow decodes such a frame to 8-bit grey or RGB."""
+    if end - start < 10:
+        raise RejectedError(Reason.DAMAGED, "the frame header is too short")
+    bits = data[start + 4]
+    height = int.from_bytes(data[start + 5 : start + 7], "big")
+    width = int.from_bytes(data[start + 7 : start + 9], "big")
+    num_components = data[start + 9]
+    require_pixels(width, height)
+    if bits != 8:
+        raise RejectedError(Reason.UNSUPPORTED_MODE, f"JPEG with {bits} bits per sample")
+    return width, height, marker in _TENSORFLOW_FRAMES and num_components in (1, 3)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yields `(marker, start, end)` up to and including the end of the image; a scan includes its coded data."""
+    position = 2
+    while True:
+        if data[position : position + 1] != b"\xff":
+            raise _broken_off(data, position)
+        while data[position : position + 1] == b"\xff":  # any number of fill bytes may precede a marker
+            position += 1
+        if position >= len(data):
+            raise _broken_off(data, position)
+        marker = data[position]
+        if marker == _END_OF_IMAGE:
+            yield marker, position - 1, position + 1
+            return
+        if marker == 0x01 or 0xD0 <= marker <= _START_OF_IMAGE:  # these stand alone, without a length
+            position += 1
+            continue
+        length = int.from_bytes(data[position + 1 : position + 3], "big")
+        end = position + 1 + length
+        if length < 2 or end > len(data):
+            raise _broken_off(data, end)
+        if marker == _START_OF_SCAN:
+            end = _end_of_scan(data, end)
+        yield marker, position - 1, end
+        position = end
+
+
+def _end_of_scan(data: bytes, start: int) -> int:
+    found = _NEXT_MARKER.search(data, start)
+    if found is None:
+        raise RejectedError(Reason.TRUNCATED, "the file ends before the image does")
+    return found.start()
+
+
+def _broken_off(data: bytes, position: int) -> RejectedError:
+    if position >= len(data):
+        return RejectedError(Reason.TRUNCATED, "the file ends before the image does")
+    return RejectedError(Reason.DAMAGED, f"no JPEG segment at byte {position}")

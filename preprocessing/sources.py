@@ -1,0 +1,25 @@
+"""Finds out what kind of input there is: a folder per class, a CSV or a JSONL file.
+
+A source is read twice. The program that starts the job looks at it once, without opening an image, for the class names
+and for mistakes that make the whole job pointless; then workers read its rows.
+"""
+
+from preprocessing import folders, manifests, rows, storage
+from preprocessing.errors import UserError
+from preprocessing.options import ConvertOptions
+
+
+def open_source(options: ConvertOptions) -> rows.Source:
+    """Looks at the input and returns its source.
+
+    Raises:
+      UserError: when there is nothing to read, a class folder is empty, or a row names an unknown split or label.
+    """
+    where = options.input.rstrip("/") or "/"
+    place = storage.of(where)
+    labels = rows.read_labels(options.labels_file) if options.labels_file else None
+    if place.is_folder(where):
+        return folders.open_folder(where, labels, options.allowed_prefixes)
+    if place.exists(where):
+        return manifests.open_manifest(where, labels, options.allowed_prefixes)
+    raise UserError("no such file or folder", where=options.input)

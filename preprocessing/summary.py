@@ -1,0 +1,61 @@
+"""What a conversion says at its end: rows by split and class, what was quarantined, how fast, and where it lies."""
+
+from typing import Any
+
+from preprocessing import schema, storage
+from preprocessing.conversion import Conversion
+
+_MAX_CLASSES_SHOWN = 20
+
+
+def values(finished: Conversion, output: str) -> dict[str, Any]:
+    """Returns the summary as JSON values."""
+    counts = finished.info.counts
+    return {
+        "output": output,
+        "rows_in": counts.rows_in,
+        "written": counts.written,
+        "quarantined": counts.quarantined,
+        "dropped": counts.dropped,
+        "quarantined_by_reason": finished.quarantined,
+        "splits": {name: split.num_examples for name, split in finished.info.splits.items()},
+        "elapsed_secs": finished.elapsed_secs,
+        "images_per_sec": counts.written / finished.elapsed_secs if finished.elapsed_secs else 0.0,
+        "was_already_there": not finished.elapsed_secs,
+    }
+
+
+def describe(finished: Conversion, output: str) -> str:
+    """Returns the summary as text for people."""
+    counts = finished.info.counts
+    lines = [_split_table(finished), ""]
+    for reason, number in finished.quarantined.items():
+        lines.append(f"quarantined: {number:,} {reason}")
+    lines.append(
+        f"{counts.rows_in:,} rows = {counts.written:,} written + {counts.quarantined:,} quarantined"
+        f" + {counts.dropped:,} dropped"
+    )
+    if finished.elapsed_secs:
+        rate = counts.written / finished.elapsed_secs
+        lines.append(f"{finished.elapsed_secs:,.1f} s, {rate:,.0f} images/s")
+    else:
+        lines.append("already there, made with the same options; --overwrite converts the images again")
+    lines.append(f"dataset: {output}")
+    if counts.quarantined:
+        lines.append(f"quarantine: {storage.join(output, schema.QUARANTINE_FILE)}")
+    return "\n".join(lines)
+
+
+def _split_table(finished: Conversion) -> str:
+    info = finished.info
+    names = [name for name in schema.SPLITS if name in info.splits]
+    width = max([len("class"), *map(len, info.class_names[:_MAX_CLASSES_SHOWN])])
+    lines = [f"{'class':<{width}}" + "".join(f"{name:>12}" for name in names)]
+    for index, class_name in enumerate(info.class_names[:_MAX_CLASSES_SHOWN]):
+        lines.append(
+            f"{class_name:<{width}}" + "".join(f"{info.splits[name].class_counts[index]:>12,}" for name in names)
+        )
+    if info.num_classes > _MAX_CLASSES_SHOWN:
+        lines.append(f"... and {info.num_classes - _MAX_CLASSES_SHOWN:,} classes more")
+    lines.append(f"{'all':<{width}}" + "".join(f"{info.splits[name].num_examples:>12,}" for name in names))
+    return "\n".join(lines)

@@ -1,0 +1,143 @@
+"""`tpu-images convert INPUT OUTPUT`, and the same as `python -m preprocessing.task`."""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from preprocessing import command_line
+from preprocessing.errors import UserError, nearest
+from preprocessing.options import DEFAULT_FORMATS, FORMATS, VERIFY_MODES, ConvertOptions, ImageOptions
+from preprocessing.split import SplitFractions
+
+_DEFAULTS = ConvertOptions("INPUT", "OUTPUT")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Converts what the arguments say, prints a summary, and returns the exit status.
+
+    Raises:
+      UserError: when the arguments or the input cannot be used.
+    """
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    options = _options(arguments)
+    from preprocessing import conversion, summary  # noqa: PLC0415 - Beam takes seconds to load; --help needs none of it
+
+    beam_options = _beam_options(arguments, rest, parser)
+    finished = conversion.convert(options, beam_options, is_overwriting=arguments.overwrite)
+    print(summary.describe(finished, options.output))
+    if arguments.summary_file:
+        values = summary.values(finished, options.output)
+        pathlib.Path(arguments.summary_file).write_text(json.dumps(values, indent=2) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.CommandParser(
+        "tpu-images convert", "Turn labelled images into a dataset directory of TFRecords."
+    )
+    add = parser.add_argument
+    add("input", metavar="INPUT", help="folder with a folder per class, or CSV, or JSONL; local or gs://")
+    add("output", metavar="OUTPUT", help="dataset directory to make; local or gs://")
+    add(
+        "--split",
+        metavar="FRACTIONS",
+        help="train:0.8,validation:0.1,test:0.1 (the default where the input names no splits)",
+    )
+    add("--labels", metavar="FILE", help="class names, one per line, in the order of their numbers")
+    add(
+        "--max_bad_fraction",
+        type=float,
+        default=_DEFAULTS.max_bad_fraction,
+        help="fail when more rows are bad (%(default)s)",
+    )
+    add("--num_shards", type=int, default=_DEFAULTS.num_shards, help="files per split (0: by their size)")
+    add("--seed", type=int, default=_DEFAULTS.seed, help="another seed gives another split (%(default)s)")
+    add("--label_offset", type=int, default=_DEFAULTS.label_offset, help="1 for readers that keep 0 for background")
+    add(
+        "--allow_prefix",
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="further folder or gs:// prefix to read from",
+    )
+    add("--overwrite", action="store_true", help="replace a dataset that is there")
+    _add_image_arguments(parser)
+    add("--runner", default="DirectRunner", help="Beam runner (%(default)s); further flags go to it")
+    add("--num_workers", type=int, default=1, help="processes on this machine, machines on Dataflow (%(default)s)")
+    add("--summary_file", metavar="FILE", help="also write the summary to FILE as JSON")
+    return parser
+
+
+def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    images = _DEFAULTS.images
+    add(
+        "--formats",
+        default=",".join(DEFAULT_FORMATS),
+        help=f"accepted formats, out of {','.join(FORMATS)} (%(default)s)",
+    )
+    add(
+        "--verify",
+        default=images.verify,
+        choices=VERIFY_MODES,
+        help="how images that need no change are checked (%(default)s)",
+    )
+    add(
+        "--resize_short_side",
+        type=int,
+        default=images.resize_short_side,
+        metavar="PIXELS",
+        help="shrink larger images (0: no)",
+    )
+    add("--quality", type=int, default=images.quality, help="of JPEGs that have to be encoded anew (%(default)s)")
+    add("--max_megapixels", type=float, default=images.max_pixels / 1e6, help="refuse larger images (%(default)s)")
+    add("--max_megabytes", type=float, default=images.max_bytes / 1e6, help="refuse larger files (%(default)s)")
+
+
+def _options(arguments: argparse.Namespace) -> ConvertOptions:
+    images = ImageOptions(
+        formats=tuple(name.strip().upper() for name in arguments.formats.split(",")),
+        max_pixels=round(arguments.max_megapixels * 1e6),
+        max_bytes=round(arguments.max_megabytes * 1e6),
+        verify=arguments.verify,
+        resize_short_side=arguments.resize_short_side,
+        quality=arguments.quality,
+    )
+    return ConvertOptions(
+        input=arguments.input,
+        output=arguments.output,
+        fractions=SplitFractions.parse(arguments.split) if arguments.split else None,
+        labels_file=arguments.labels,
+        max_bad_fraction=arguments.max_bad_fraction,
+        num_shards=arguments.num_shards,
+        seed=arguments.seed,
+        label_offset=arguments.label_offset,
+        allowed_prefixes=tuple(arguments.allow_prefix),
+        images=images,
+    )
+
+
+def _beam_options(arguments: argparse.Namespace, rest: Sequence[str], parser: argparse.ArgumentParser):
+    """Returns Beam's options; raises UserError for a flag that neither we nor Beam know."""
+    from apache_beam.options import pipeline_options  # noqa: PLC0415
+
+    known: Any = command_line.CommandParser(parser.prog, "")
+    for options_class in pipeline_options.PipelineOptions.__subclasses__():
+        options_class._add_argparse_args(known)
+    _, unknown = known.parse_known_args(rest)
+    for word in unknown:
+        flag = word.partition("=")[0]
+        flags = [*parser._option_string_actions, *known._option_string_actions]
+        raise UserError("no such flag", where=word, remedy=nearest(flag, flags, f"see {parser.prog} --help"))
+    worker_flag = "--num_workers" if arguments.runner == "DataflowRunner" else "--direct_num_workers"
+    return pipeline_options.PipelineOptions(
+        [f"--runner={arguments.runner}", f"{worker_flag}={arguments.num_workers}", *rest]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main, "tpu-images convert"))

@@ -1,0 +1,158 @@
+"""The steps of the Beam job. What travels between them are batches of rows: names, digests and sizes, never images."""
+
+import concurrent.futures
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+from apache_beam import pvalue
+
+from preprocessing import progress, reading, schema, shards, storage, writer
+from preprocessing.options import ImageOptions
+from preprocessing.quarantine import QuarantinedRow
+from preprocessing.reading import ScannedImage
+from preprocessing.rows import Row, Source
+from preprocessing.split import SplitFractions
+
+# Tags of the outputs beside the main one.
+QUARANTINED = "quarantined"
+NUM_ROWS = "num_rows"
+
+# Rows in one element: what Beam does for each element (20 us) is then little for each image.
+_BATCH_ROWS = 256
+_TASK_ROWS = 32
+
+ShardKey = tuple[str, int, int]  # split, index, number of shards
+
+
+class ReadRows(beam.DoFn):
+    """Part of a source -> batches of rows; counts all of them."""
+
+    def __init__(self, source: Source):
+        self._source = source
+
+    def process(self, unit: tuple[str, str, str]) -> Iterator[Any]:
+        """Reads one part of the source."""
+        entries = self._source.read(unit)
+        while batch := list(itertools.islice(entries, _BATCH_ROWS)):
+            yield pvalue.TaggedOutput(NUM_ROWS, len(batch))
+            yield from _quarantined_outputs(batch)
+            if rows := [entry for entry in batch if isinstance(entry, Row)]:
+                yield rows
+
+
+class _ThreadedDoFn(beam.DoFn):
+    """A DoFn with threads: reading waits for disks and networks, hashing and decoding run outside Python's lock."""
+
+    def __init__(self, num_threads: int, progress_folder: str):
+        self._num_threads = num_threads
+        self._progress_folder = progress_folder
+
+    def setup(self) -> None:
+        """Starts the threads, once for each worker."""
+        self._pool = concurrent.futures.ThreadPoolExecutor(self._num_threads)
+        self._progress = progress.Reporter(self._progress_folder)
+
+    def teardown(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown(cancel_futures=True)
+        self._progress.close()
+
+
+class ScanImages(_ThreadedDoFn):
+    """Batch of rows -> batch of scanned images."""
+
+    def __init__(self, options: ImageOptions, num_threads: int, progress_folder: str):
+        super().__init__(num_threads, progress_folder)
+        self._options = options
+
+    def process(self, rows: list[Row]) -> Iterator[Any]:
+        """Scans one batch with all threads."""
+        task_rows = max(1, min(_TASK_ROWS, len(rows) // self._num_threads))
+        tasks = [
+            self._pool.submit(reading.scan_images, rows[start : start + task_rows], self._options)
+            for start in range(0, len(rows), task_rows)
+        ]
+        results = [result for task in tasks for result in task.result()]
+        self._progress.add(scanned=len(results))
+        yield from _quarantined_outputs(results)
+        if images := [result for result in results if isinstance(result, ScannedImage)]:
+            yield images
+
+
+class AssignSplits(beam.DoFn):
+    """Batch of scanned images -> `(split, batch)` for each split in it: the row's own, else one by its content."""
+
+    def __init__(self, fractions: SplitFractions, seed: int):
+        self._fractions = fractions
+        self._seed = seed
+
+    def process(self, images: list[ScannedImage]) -> Iterator[tuple[str, list[ScannedImage]]]:
+        """Assigns one batch."""
+        by_split: dict[str, list[ScannedImage]] = {}
+        for image in images:
+            split = image.row.split or self._fractions.choose(image.digest, self._seed)
+            by_split.setdefault(split, []).append(image)
+        yield from by_split.items()
+
+
+def split_bytes(element: tuple[str, list[ScannedImage]]) -> tuple[str, int]:
+    """Returns a split and about how many bytes the batch adds to it."""
+    split, images = element
+    return split, sum(image.stored_bytes for image in images)
+
+
+class AssignShards(beam.DoFn):
+    """`(split, batch)` -> `(shard, images)`: an image's digest says which shard of its split it belongs to."""
+
+    def __init__(self, num_shards: int):
+        self._num_shards = num_shards
+
+    def process(
+        self, element: tuple[str, list[ScannedImage]], bytes_per_split: Mapping[str, int]
+    ) -> Iterator[tuple[ShardKey, list[ScannedImage]]]:
+        """Assigns one batch."""
+        split, images = element
+        num_shards = self._num_shards or shards.num_shards(bytes_per_split[split])
+        by_index: dict[int, list[ScannedImage]] = {}
+        for image in images:
+            by_index.setdefault(shards.shard_index(image.digest, num_shards), []).append(image)
+        for index, members in by_index.items():
+            yield (split, index, num_shards), members
+
+
+class ListShards(beam.DoFn):
+    """`(split, bytes)` -> every shard of the split, without images: one that gets none is written too."""
+
+    def __init__(self, num_shards: int):
+        self._num_shards = num_shards
+
+    def process(self, element: tuple[str, int]) -> Iterator[tuple[ShardKey, list[ScannedImage]]]:
+        """Lists the shards of one split."""
+        split, num_bytes = element
+        num_shards = self._num_shards or shards.num_shards(num_bytes)
+        for index in range(num_shards):
+            yield (split, index, num_shards), []
+
+
+class WriteShard(_ThreadedDoFn):
+    """`(shard, images)` -> one finished file."""
+
+    def __init__(self, folder: str, rules: writer.ShardRules, num_threads: int, progress_folder: str):
+        super().__init__(num_threads, progress_folder)
+        self._folder = folder
+        self._rules = rules
+
+    def process(self, element: tuple[ShardKey, Iterable[list[ScannedImage]]]) -> Iterator[Any]:
+        """Writes one shard with all threads."""
+        (split, index, num_shards), batches = element
+        path = storage.join(self._folder, schema.shard_file_name(split, index, num_shards))
+        images = itertools.chain.from_iterable(batches)
+        shard, not_written = writer.write_shard(path, split, images, self._rules, self._pool, self._progress)
+        yield from _quarantined_outputs(not_written)
+        yield shard
+
+
+def _quarantined_outputs(entries: Iterable[object]) -> Iterator[Any]:
+    return (pvalue.TaggedOutput(QUARANTINED, entry) for entry in entries if isinstance(entry, QuarantinedRow))

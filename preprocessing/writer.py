@@ -1,0 +1,135 @@
+"""Writes one shard from the list of its images: reads each, brings it into shape, frames it, names the file last.
+
+One call makes one whole file, so that no image travels between workers and a retried call replaces its own result.
+"""
+
+import collections
+import concurrent.futures
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import google_crc32c
+
+from preprocessing import example_proto, images, progress, reading, schema, storage, tfrecord
+from preprocessing.dataset_info import ShardInfo
+from preprocessing.options import ImageOptions
+from preprocessing.quarantine import QuarantinedRow, Reason, RejectedError, Stage, quarantined
+from preprocessing.reading import ScannedImage
+
+_Argument = TypeVar("_Argument")
+_Result = TypeVar("_Result")
+
+_IMAGES_PER_TASK = 16
+
+
+class ShardRules(NamedTuple):
+    """All that a shard's content depends on beside its images."""
+
+    class_names: tuple[str, ...]
+    label_offset: int
+    images: ImageOptions
+
+
+class WrittenShard(NamedTuple):
+    """A finished shard; `class_counts` has one entry per class name."""
+
+    split: str
+    info: ShardInfo
+    class_counts: tuple[int, ...]
+
+
+class _Part(NamedTuple):
+    """What one task made of a few images."""
+
+    frames: bytes
+    class_indices: list[int]
+    quarantined: list[QuarantinedRow]
+
+
+def write_shard(
+    path: str,
+    split: str,
+    scanned: Iterable[ScannedImage],
+    rules: ShardRules,
+    pool: concurrent.futures.Executor,
+    report: progress.Reporter,
+) -> tuple[WrittenShard, list[QuarantinedRow]]:
+    """Writes the shard file at `path` and returns what is in it, and the rows that could not be written.
+
+    Images stand in the order of their digests: the same whatever order they came in, and shuffled for the trainer.
+    """
+    ordered = sorted(scanned, key=lambda image: (image.digest, image.row.name, image.row.label))
+    class_counts = [0] * len(rules.class_names)
+    not_written: list[QuarantinedRow] = []
+    checksum = num_bytes = 0
+    with storage.of(path).create(path) as file:
+        for part in _in_order(pool, lambda chunk: _make_part(chunk, rules), _chunks(ordered)):
+            file.write(part.frames)
+            checksum = google_crc32c.extend(checksum, part.frames)
+            num_bytes += len(part.frames)
+            not_written += part.quarantined
+            for class_index in part.class_indices:
+                class_counts[class_index] += 1
+            report.add(written=len(part.class_indices))
+    info = ShardInfo(path.rpartition("/")[2], sum(class_counts), num_bytes, f"{checksum:08x}")
+    return WrittenShard(split, info, tuple(class_counts)), not_written
+
+
+def _make_part(chunk: Sequence[ScannedImage], rules: ShardRules) -> _Part:
+    frames: list[bytes] = []
+    class_indices: list[int] = []
+    not_written: list[QuarantinedRow] = []
+    for scanned in chunk:
+        class_index = rules.class_names.index(scanned.row.label)
+        stage = Stage.READ
+        try:
+            data = reading.read_image(scanned.row.path, rules.images.max_bytes)
+            stage = Stage.WRITE
+            _require_unchanged(data, scanned)
+            stage = Stage.DECODE
+            encoded = images.prepare(data, scanned.header, rules.images)
+        except RejectedError as rejected:
+            not_written.append(quarantined(scanned.row.name, stage, rejected))
+        else:
+            frames.append(tfrecord.frame(_example(scanned, encoded, class_index + rules.label_offset)))
+            class_indices.append(class_index)
+    return _Part(b"".join(frames), class_indices, not_written)
+
+
+def _example(scanned: ScannedImage, encoded: images.EncodedImage, label: int) -> bytes:
+    return example_proto.encode(
+        {
+            schema.CLASS_LABEL: label,
+            schema.CLASS_TEXT: scanned.row.label.encode(),
+            schema.IMAGE_DIGEST: scanned.digest.encode(),
+            schema.IMAGE_ENCODED: encoded.data,
+            schema.IMAGE_FILENAME: scanned.row.name.encode(),
+            schema.IMAGE_FORMAT: encoded.format.encode(),
+            schema.IMAGE_HEIGHT: encoded.height,
+            schema.IMAGE_WIDTH: encoded.width,
+        }
+    )
+
+
+def _require_unchanged(data: bytes, scanned: ScannedImage) -> None:
+    """Raises RejectedError when the file is not the one that was scanned: its split and checks would be another's."""
+    if google_crc32c.value(data) != scanned.crc32c:
+        raise RejectedError(Reason.CHANGED_WHILE_CONVERTING)
+
+
+def _chunks(scanned: Sequence[ScannedImage]) -> Iterator[Sequence[ScannedImage]]:
+    return (scanned[start : start + _IMAGES_PER_TASK] for start in range(0, len(scanned), _IMAGES_PER_TASK))
+
+
+def _in_order(
+    pool: concurrent.futures.Executor, function: Callable[[_Argument], _Result], arguments: Iterator[_Argument]
+) -> Iterator[_Result]:
+    """Yields `function` of each argument in order, few results waiting: an eager map would hold the shard."""
+    ahead = 2 * storage.LocalStorage.num_threads
+    waiting = collections.deque(pool.submit(function, argument) for argument in itertools.islice(arguments, ahead))
+    while waiting:
+        result = waiting.popleft().result()
+        for argument in itertools.islice(arguments, 1):
+            waiting.append(pool.submit(function, argument))
+        yield result
