@@ -1,0 +1,1 @@
+"""From a trained model to a SavedModel over image files, and from its answers to tables."""
