@@ -19,10 +19,11 @@ class MovingAverages:
     def update(self, variables: Sequence[tf.Variable], step: tf.Tensor | int) -> None:
         """Moves each average towards its variable; call it after the optimizer, with the number of updates before it.
 
-        The decay starts at 0.1 and rises to the one asked for, so that the initial weights are soon forgotten.
+        The decay starts at 0, so that the first update sets the averages, and rises to the one asked for: the weights
+        of the first steps, far from trained, are soon forgotten.
         """
         step = tf.cast(step, tf.float32)
-        rate = 1.0 - tf.minimum(self._decay, (1.0 + step) / (10.0 + step))
+        rate = 1.0 - tf.minimum(self._decay, step / (9.0 + step))
         for variable in variables:
             average = self._average_of(variable)
             average.assign_sub(rate * (average - variable))
@@ -31,7 +32,9 @@ class MovingAverages:
         name = variable.name.partition(":")[0]
         if name not in self._averages:
             with tf.name_scope(""):
-                self._averages[name] = tf.Variable(variable.read_value, trainable=False, name=f"{name}/{SUFFIX}")
+                self._averages[name] = tf.Variable(
+                    lambda: tf.zeros(variable.shape), trainable=False, name=f"{name}/{SUFFIX}", shape=variable.shape
+                )
         return self._averages[name]
 
 

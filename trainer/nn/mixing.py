@@ -55,7 +55,8 @@ def mixup_share(key: RandomKey, batch_size: int, alpha: float) -> tf.Tensor:
 def cutmix_share(key: RandomKey, shape: list[int], alpha: float) -> tf.Tensor:
     """Returns 0 inside a random rectangle and 1 outside, float32 `[batch, height, width, 1]`.
 
-    (Yun et al. 2019, arXiv 1905.04899.) The rectangle has the image's aspect ratio and an area share of 1 - Beta(alpha, alpha), before the border cuts it.
+    (Yun et al. 2019, arXiv 1905.04899.) The rectangle has the image's aspect ratio and, before the border cuts it, an
+    area share of 1 - Beta(alpha, alpha).
     """
     batch_size, height, width = shape
     key = key.fold("cutmix")
@@ -75,9 +76,9 @@ def _interval(key: RandomKey, side: tf.Tensor, size: int) -> tf.Tensor:
 def beta_samples(key: RandomKey, count: int, alpha: float) -> tf.Tensor:
     """Returns `[count]` samples of Beta(alpha, alpha), exactly, from two uniforms each.
 
-    TensorFlow's gamma sampler does not compile with XLA. Bailey 1994 (Mathematics of Computation 62:779) draws Student's
-    t with 2 alpha degrees of freedom as `cos(2 pi v) sqrt(2 alpha (u^(-1/alpha) - 1))`; t / sqrt(2 alpha + t^2) is then
-    2 Beta(alpha, alpha) - 1. Written with u^(1/alpha), which may underflow but not overflow.
+    TensorFlow's gamma sampler does not compile with XLA. Bailey 1994 (Mathematics of Computation 62:779) draws
+    Student's t with 2 alpha degrees of freedom as `cos(2 pi v) sqrt(2 alpha (u^(-1/alpha) - 1))`, and
+    t / sqrt(2 alpha + t^2) is 2 Beta(alpha, alpha) - 1. Written with u^(1/alpha): it may underflow but not overflow.
     """
     cosine = tf.cos(2.0 * math.pi * key.fold("v").uniform([count]))
     power = key.fold("u").uniform([count]) ** (1.0 / alpha)

@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from trainer.nn import cross_replica
+from trainer.nn.initializers import ones, zeros
 from trainer.nn.layers import ForwardPass, Layer
 
 
@@ -40,13 +41,12 @@ class BatchNorm(Layer):
     def call(self, inputs: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
         """Returns `inputs` normalised, in their shape and dtype."""
         shape = [inputs.shape[-1]]
-        ones, zeros = (lambda key: tf.ones(shape)), (lambda key: tf.zeros(shape))
         affine = _Affine(
-            gamma=self.variable("gamma", zeros if self._is_zero_initialised else ones, forward),
-            beta=self.variable("beta", zeros, forward),
+            gamma=self.variable("gamma", shape, zeros if self._is_zero_initialised else ones, forward),
+            beta=self.variable("beta", shape, zeros, forward),
         )
-        moving_mean = self.variable("moving_mean", zeros, forward, trainable=False)
-        moving_variance = self.variable("moving_variance", ones, forward, trainable=False)
+        moving_mean = self.variable("moving_mean", shape, zeros, forward, is_trainable=False)
+        moving_variance = self.variable("moving_variance", shape, ones, forward, is_trainable=False)
         if not forward.is_training:
             return self._fused(inputs, affine, (moving_mean, moving_variance))[0]
         if self._settings.group_size == 1:

@@ -47,7 +47,7 @@ class DropBlock:
 
     def __call__(self, inputs: tf.Tensor, forward: ForwardPass, name: str) -> tf.Tensor:
         """Returns `inputs`, `[batch, height, width, channels]`, with squares of zeros; the rest is scaled up."""
-        if not forward.is_training or self.keep_prob == 1.0:
+        if not forward.is_training:
             return inputs
         key = forward.key.fold("dropblock").fold(name)
         drop_prob = tf.cast(forward.progress, tf.float32) * (1.0 - self.keep_prob)
@@ -67,9 +67,9 @@ class DropBlock:
         return covered < 0.5
 
 
-def scheduled_dropblock(keep_prob: float, block_size: int, group: int, num_groups: int) -> DropBlock:
-    """Returns the DropBlock of block group `group` (from 1): each group before the last drops a quarter of the next."""
-    return DropBlock(1.0 - (1.0 - keep_prob) / 4.0 ** (num_groups - group), block_size)
+def group_keep_prob(keep_prob: float, group: int, num_groups: int) -> float:
+    """Returns DropBlock's keep probability in block group `group` (from 1): each group drops a quarter of the next."""
+    return 1.0 - (1.0 - keep_prob) / 4.0 ** (num_groups - group)
 
 
 def _valid_centres(size: int, block: int) -> tf.Tensor:

@@ -1,0 +1,1 @@
+"""Networks, one table row each, and the one image model_fn."""
