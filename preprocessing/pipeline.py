@@ -127,5 +127,5 @@ def write_results(
         for row in sorted(quarantined):
             counts[row.reason] = counts.get(row.reason, 0) + 1
             file.write(f"{row.to_json()}\n".encode())
-    results = Results(num_rows, tuple(sorted(shards)), dict(sorted(counts.items())))
+    results = Results(num_rows, tuple(sorted(shards, key=lambda shard: shard.info.name)), dict(sorted(counts.items())))
     storage.write_text(storage.join(staging, RESULTS_FILE), results.to_json())
