@@ -5,7 +5,7 @@ import os
 
 from trainer.commands.arguments import CommandParser, settings_help
 from trainer.errors import UserError
-from trainer.submit import catalogue, hardware
+from trainer.submit import catalogue, hardware, training_job, vertex_service
 from trainer.submit.vertex_request import JobOptions, parse_labels
 
 
@@ -70,11 +70,13 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
         service_account=arguments.service_account,
         network=arguments.network,
         tensorboard=arguments.tensorboard,
-        labels=parse_labels(arguments.label),
+        labels={**parse_labels(arguments.label), **vertex_service.new_submission_label()},
     )
 
 
-def check_project(project: str) -> None:
-    """Refuses a submission that does not say whose project pays for it."""
-    if not project:
+def check_project_and_paths(arguments: argparse.Namespace) -> None:
+    """Refuses a submission without a project to pay for it, or with files that the cloud cannot reach."""
+    if not arguments.project:
         raise UserError("is needed", where="--project", remedy="give it, or set GOOGLE_CLOUD_PROJECT")
+    training_job.check_cloud_path(arguments.data, "--data=")
+    training_job.check_cloud_path(arguments.model_dir, "--model_dir=")

@@ -10,20 +10,24 @@ PYTHON_IMAGE = "docker.io/library/python:3.12-slim"
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """An image and what it runs."""
+    """An image and what it runs: `program`, the text of a Python program, or the trainer where that is empty."""
 
     image: str
-    command: tuple[str, ...]
     arguments: tuple[str, ...]
+    program: str = ""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The words before the arguments."""
+        return ("python", "-u", "-c", self.program) if self.program else ("python", "-m", "trainer.task")
 
 
 def from_image(image: str, arguments: Sequence[str]) -> Container:
     """Returns the container of an image that has tpu-images installed (docker/trainer.Dockerfile)."""
-    return Container(image, ("python", "-m", "trainer.task"), tuple(arguments))
+    return Container(image, tuple(arguments))
 
 
 def from_package(package_uri: str, extra: str, arguments: Sequence[str]) -> Container:
     """Returns the container that installs the package at `package_uri` with `extra` before it trains."""
     program = pathlib.Path(__file__).with_name("bootstrap.py").read_text(encoding="utf-8")
-    command = ("python", "-u", "-c", program, package_uri, f"{extra},gcp")
-    return Container(PYTHON_IMAGE, command, tuple(arguments))
+    return Container(PYTHON_IMAGE, (package_uri, f"{extra},gcp", *arguments), program)

@@ -1,13 +1,14 @@
-"""What a job will take, for people to read before they pay: hardware, price, and whether the model fits."""
+"""What a job will take, for people to read before they pay: its price, and whether the model fits the device."""
 
 from collections.abc import Sequence
 
 from trainer.submit.catalogue import Prices
 from trainer.submit.hardware import Hardware
+from trainer.submit.training_job import TrainingJob
 
 
 def cost_lines(machine: Hardware, prices: Prices, *, max_hours: float, num_machines: int = 1) -> Sequence[str]:
-    """Returns the price per hour and the most that the time limit lets it come to, as an estimate."""
+    """Returns the price per hour and the most that the time limit lets it come to, as an estimate in US dollars."""
     if machine.dollars_per_hour is None:
         return [f"cost: unknown, prices.toml has no price for {machine.machine_type} (--tables takes your own)"]
     per_hour = machine.dollars_per_hour * num_machines
@@ -15,3 +16,11 @@ def cost_lines(machine: Hardware, prices: Prices, *, max_hours: float, num_machi
         f"cost: about ${per_hour:.2f} per hour while it runs, at most ${per_hour * max_hours:.2f} in {max_hours:g} h",
         f"      (an estimate from list prices of {prices.as_of} in prices.toml; storage and network are extra)",
     ]
+
+
+def fit_lines(job: TrainingJob, machine: Hardware) -> Sequence[str]:
+    """Returns what the TPU compiler says of the training step, or why it was not asked."""
+    if not machine.tpu_type:
+        return ["preflight: skipped, it knows TPUs only"]
+    del job
+    return ["preflight: skipped, not available in this version"]

@@ -1,19 +1,22 @@
 """`tpu-images submit vertex`: trains as a custom job of Vertex AI."""
 
+import argparse
 import pathlib
 import tempfile
 from collections.abc import Sequence
 
+from google.cloud import aiplatform_v1
+
 from trainer.commands.arguments import parse_with_settings
 from trainer.submit import (
     arguments,
-    catalogue,
-    container,
-    delivery,
-    forecast,
+    cloud_logging,
     request_text,
+    submission,
     training_job,
+    vertex_follow,
     vertex_request,
+    vertex_service,
 )
 
 
@@ -22,25 +25,26 @@ def main(argv: Sequence[str]) -> int:
     parser = arguments.parser("submit vertex", "Train on Vertex AI: TPU slices, GPUs or CPUs, paid by the second.")
     arguments.add_vertex_flags(parser)
     flags, settings = parse_with_settings(parser, argv)
-    arguments.check_project(flags.project)
-    for path, flag in ((flags.data, "--data="), (flags.model_dir, "--model_dir=")):
-        training_job.check_cloud_path(path, flag)
-    machine = arguments.vertex_hardware(flags)
-    job = training_job.TrainingJob(flags.data, flags.model_dir, flags.preset, settings).on(machine)
-    options = arguments.job_options(flags)
-    tables = catalogue.load(flags.tables)
-    notes = [
-        f"machine: {machine.describe()}",
-        *forecast.cost_lines(machine, tables.prices, max_hours=options.max_hours),
-    ]
+    arguments.check_project_and_paths(flags)
+    job = training_job.TrainingJob(flags.data, flags.model_dir, flags.preset, settings)
     with tempfile.TemporaryDirectory() as work_dir:
-        if flags.image:
-            run = container.from_image(flags.image, job.arguments())
-        else:
-            package = delivery.pack(pathlib.Path(work_dir), flags.model_dir)
-            notes.append(package.describe())
-            run = container.from_package(package.uri, machine.extra, job.arguments())
-        request = vertex_request.custom_job(run, machine, options)
-        method = f"POST https://{flags.region}-aiplatform.googleapis.com/v1/projects/{flags.project}/locations/{flags.region}/customJobs"
-        print(request_text.render(method, request, notes, form=flags.format))
-    return 0
+        plan = submission.prepare(flags, job, arguments.vertex_hardware(flags), pathlib.Path(work_dir))
+        request = vertex_request.custom_job(plan.container, plan.machine, arguments.job_options(flags))
+        if flags.dry_run:
+            method = vertex_service.rest_method(flags.project, flags.region, "customJobs")
+            print(request_text.render(method, request, plan.notes, form=flags.format))
+            return 0
+        print(*plan.notes, sep="\n")
+        plan.deliver(flags.project)
+    return _send(flags, request)
+
+
+def _send(flags: argparse.Namespace, request: aiplatform_v1.CustomJob) -> int:
+    client = vertex_service.job_client(flags.region)
+    created = vertex_service.create_custom_job(client, vertex_service.parent(flags.project, flags.region), request)
+    print(f"submitted: {created.name}")
+    print(f"console:   {vertex_service.console_url(created.name, 'training')}")
+    if not flags.wait:
+        return 0
+    log = cloud_logging.JobLog(flags.project, created.name.rpartition("/")[2])
+    return vertex_follow.follow(lambda: vertex_service.get_custom_job(client, created.name), log)
