@@ -1,0 +1,58 @@
+"""What every engine offers: it loads a step program and runs it, one call a step."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from trainer import replica
+from trainer.engine import step_program
+
+
+class Executable(Protocol):
+    """A step program made ready to run, with its state wherever the engine keeps it."""
+
+    program: step_program.StepProgram
+
+    def __call__(self, batch: Sequence[tf.Tensor]) -> list[Any]:
+        """Runs one step, without waiting for it where the device allows.
+
+        Args:
+          batch: the flat tensors of the global batch. On axis 0, rows `[i * n, (i + 1) * n)` are replica i's, where
+            n is axis 0 of `program.batch_specs`.
+
+        Returns:
+          The flat outputs (`program.pack_outputs` gives them their structure): those of `program.is_per_replica`
+          concatenated over replicas on axis 0, of the others replica 0's. Tensors or arrays, perhaps not there yet.
+        """
+        ...
+
+    def read_state(self) -> None:
+        """Takes over the values of the program's `tf.Variable`s, before the first step and after each restore."""
+        ...
+
+    def write_state(self) -> None:
+        """Puts the state into the program's `tf.Variable`s, for checkpoints and for other programs."""
+        ...
+
+
+class Engine(Protocol):
+    """A place where step programs run."""
+
+    @property
+    def num_replicas(self) -> int:
+        """How many replicas share a global batch."""
+        ...
+
+    @property
+    def needs_static_shapes(self) -> bool:
+        """Whether every dimension of the batch must be known when the step is traced."""
+        ...
+
+    def replica_context(self) -> replica.ReplicaContext:
+        """Returns the context to open around a trace."""
+        ...
+
+    def load(self, program: step_program.StepProgram) -> Executable:
+        """Returns the program ready to run, its state read."""
+        ...

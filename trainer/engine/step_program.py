@@ -1,0 +1,184 @@
+"""The step program: one step of a model_fn as a function of its batch, with every variable it touches named.
+
+`trace_step` calls the step function once with symbolic tensors, in a graph of its own, and cuts out of it what has to
+run. What TensorFlow 1 code expects of its graph is there: collections, `get_variable` with reuse, the global step.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework import func_graph
+
+from trainer import replica
+from trainer.engine import subgraph
+from trainer.engine import variables as variable_stores
+from trainer.engine.effects import Effects
+
+
+@dataclasses.dataclass(frozen=True)
+class StepResult:
+    """What a step function returns.
+
+    Fields:
+      replicated: nested mapping of tensors that are the same on every replica.
+      per_replica: nested mapping of tensors `[per_replica_batch, ...]`, to be concatenated over replicas on axis 0.
+      targets: operations and tensors that must run, beside what the outputs need.
+      effects: which further side effects run.
+      payload: any Python value (hooks, functions...), handed back in `StepProgram.payload`.
+    """
+
+    replicated: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    per_replica: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    targets: Sequence[tf.Operation | tf.Tensor] = ()
+    effects: Effects = Effects.REQUESTED
+    payload: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class StepProgram:
+    """One step, `(state, batch) -> (state, outputs)`: what every engine runs.
+
+    Fields:
+      concrete_function: takes the flat batch tensors, in the order of `batch_specs`, returns the flat outputs as a
+        list, and captures `variables`. Everything that must run is an output or a control output of it. It may be
+        called inside `tf.function(..., jit_compile=True)`, which then captures the variables in the same order.
+      batch_specs: the flat batch of one replica. Dimensions are static where the engine asked for it.
+      variables: the state, in the order of capture; `captured_inputs` of the function are their handles, followed by
+        constants, if the step function closed over any.
+      output_structure: nest of `TensorSpec`s: `{"replicated": ..., "per_replica": ...}`, see `StepResult`.
+      is_per_replica: for each flat output, whether it is to be concatenated over replicas.
+      payload: whatever else the step function returned.
+      trace: where this program was cut from, for variants of it.
+    """
+
+    concrete_function: Any
+    batch_specs: tuple[tf.TensorSpec, ...]
+    variables: tuple[tf.Variable, ...]
+    output_structure: Any
+    is_per_replica: tuple[bool, ...]
+    payload: Any
+    trace: "StepTrace"
+
+    def pack_outputs(self, flat_outputs: Sequence[Any]) -> Any:
+        """Returns flat outputs as `{"replicated": ..., "per_replica": ...}`."""
+        return tf.nest.pack_sequence_as(self.output_structure, flat_outputs, expand_composites=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class StepTrace:
+    """A traced step: its graph, and the store that holds its variables."""
+
+    graph: func_graph.FuncGraph
+    store: variable_stores.VariableStore
+    inputs: tuple[tf.Tensor, ...]
+    result: StepResult
+
+    def program(self, fetches: Mapping[str, Any] | None = None) -> StepProgram:
+        """Returns the step as a program, with further tensors and operations of the graph under `fetches`.
+
+        Args:
+          fetches: nested mapping; becomes the output `fetches` in `replicated`. An operation runs, and gives 0.
+        """
+        replicated = dict(self.result.replicated)
+        if fetches is not None:
+            replicated["fetches"] = tf.nest.map_structure(self._as_tensor, fetches)
+        outputs = {"replicated": replicated, "per_replica": dict(self.result.per_replica)}
+        with self.graph.as_default():
+            outputs = tf.nest.map_structure(_as_graph_tensor, outputs)
+        function = self.function(self.inputs, outputs, self.result.targets, self.result.effects)
+        return StepProgram(
+            concrete_function=function,
+            batch_specs=tuple(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self.inputs),
+            variables=self._captured_variables(function),
+            output_structure=tf.nest.map_structure(tf.type_spec_from_value, outputs),
+            is_per_replica=_is_per_replica(outputs),
+            payload=self.result.payload,
+            trace=self,
+        )
+
+    def function(
+        self,
+        feeds: Sequence[tf.Tensor],
+        outputs: Any,
+        targets: Sequence[tf.Operation | tf.Tensor] = (),
+        effects: Effects = Effects.REQUESTED,
+    ) -> Any:
+        """Returns the part of the graph between `feeds` and `outputs` as a concrete function of flat tensors.
+
+        Raises:
+          ValueError: `outputs` depend on the step's batch and `feeds` does not hold it.
+        """
+        flat_outputs = [self.graph.capture(tensor) for tensor in tf.nest.flatten(outputs, expand_composites=True)]
+        return subgraph.cut(self.graph, feeds, flat_outputs, [_operation_of(target) for target in targets], effects)
+
+    def _as_tensor(self, fetch: Any) -> tf.Tensor:
+        if not isinstance(fetch, tf.Operation):
+            return fetch
+        with self.graph.as_default(), tf.control_dependencies([fetch]):
+            return tf.constant(0, name="done")
+
+    def _captured_variables(self, function: Any) -> tuple[tf.Variable, ...]:
+        by_handle = {id(variable.handle): variable for variable in self.store.values()}
+        return tuple(by_handle[id(handle)] for handle in function.captured_inputs if id(handle) in by_handle)
+
+
+def trace_step(
+    step_fn: Callable[[Any], StepResult],
+    batch_spec: Any,
+    store: variable_stores.VariableStore,
+    context: replica.ReplicaContext | None = None,
+    seed: int | None = None,
+) -> StepProgram:
+    """Traces one step and initialises the variables that it created.
+
+    Args:
+      step_fn: takes the batch of one replica, structured as `batch_spec`, as symbolic tensors.
+      batch_spec: nest of `TypeSpec`s.
+      store: where variables are found by name, and created.
+      context: how replicas talk to one another; None for one replica.
+      seed: graph-level random seed, as `tf.compat.v1.set_random_seed` sets it.
+    """
+    graph = func_graph.FuncGraph("step", collections={})
+    graph.seed = seed
+    with store.tracing(graph) as variables, graph.as_default(), _graph_variable_scope():
+        inputs = [
+            tf.compat.v1.placeholder(spec.dtype, spec.shape, name="batch")
+            for spec in tf.nest.flatten(batch_spec, expand_composites=True)
+        ]
+        batch = tf.nest.pack_sequence_as(batch_spec, inputs, expand_composites=True)
+        with replica.tracing(context or replica.ReplicaContext()):
+            result = step_fn(batch)
+    store.adopt(graph._watched_variables)
+    trace = StepTrace(graph, store, tuple(inputs), result)
+    _initialize(trace, variables.created)
+    return trace.program()
+
+
+def _graph_variable_scope() -> Any:
+    scope = tf.compat.v1.get_variable_scope()
+    return tf.compat.v1.variable_scope(scope, reuse=tf.compat.v1.AUTO_REUSE, use_resource=True)
+
+
+def _initialize(trace: StepTrace, created: Sequence[variable_stores.StoredVariable]) -> None:
+    if created:
+        initial_values = trace.function((), [variable.initial_value for variable in created])()
+        for variable, value in zip(created, initial_values, strict=True):
+            variable.assign(value)
+    trace.store.record_initial_local_values()
+
+
+def _is_per_replica(outputs: Mapping[str, Any]) -> tuple[bool, ...]:
+    # Mappings are flattened in the order of their keys: per_replica comes first.
+    counts = {kind: len(tf.nest.flatten(outputs[kind], expand_composites=True)) for kind in outputs}
+    return (True,) * counts["per_replica"] + (False,) * counts["replicated"]
+
+
+def _operation_of(target: tf.Operation | tf.Tensor) -> tf.Operation:
+    return target if isinstance(target, tf.Operation) else target.op
+
+
+def _as_graph_tensor(value: Any) -> Any:
+    is_composite = tf.is_tensor(value) and not isinstance(value, tf.Variable)
+    return value if is_composite else tf.convert_to_tensor(value)
