@@ -3,15 +3,13 @@
 import collections
 import dataclasses
 import importlib.metadata
-import pathlib
 import platform
-import shutil
 import tempfile
 import time
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from preprocessing import output, pipeline, progress, schema, sources
+from preprocessing import output, pipeline, progress, schema, sources, storage
 from preprocessing.dataset_info import DatasetInfo, RowCounts, SplitInfo
 from preprocessing.errors import UserError
 from preprocessing.options import ConvertOptions
@@ -41,12 +39,12 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions, *, is_overwr
     started_secs = time.monotonic()
     with output.staging(options.output) as staging, tempfile.TemporaryDirectory() as progress_folder:
         with progress.shown(progress_folder):
-            pipeline.run(source, options, pipeline.Places(str(staging), progress_folder), beam_options)
-        results = pipeline.Results.from_json((staging / pipeline.RESULTS_FILE).read_text())
+            pipeline.run(source, options, pipeline.Places(staging, progress_folder), beam_options)
+        results = pipeline.Results.from_json(storage.read_text(storage.join(staging, pipeline.RESULTS_FILE)))
         _require_few_bad_rows(results, options, staging)
         info = dataset_info(results, source.class_names, options)
         output.publish(staging, options.output, info)
-    failed_list(options.output).unlink(missing_ok=True)
+        storage.of(options.output).remove(failed_list(options.output))
     return Conversion(info, results.quarantined, time.monotonic() - started_secs)
 
 
@@ -67,9 +65,9 @@ def dataset_info(results: pipeline.Results, class_names: tuple[str, ...], option
     return DatasetInfo(class_names, splits, counts, options.label_offset, options.to_record(), _versions())
 
 
-def failed_list(path: str) -> pathlib.Path:
+def failed_list(path: str) -> str:
     """Returns where the quarantine list of a failed conversion to `path` is left."""
-    return pathlib.Path(f"{path.rstrip('/')}.{schema.QUARANTINE_FILE}")
+    return f"{path.rstrip('/')}.{schema.QUARANTINE_FILE}"
 
 
 def _already_there(existing: DatasetInfo, options: ConvertOptions) -> Conversion:
@@ -82,13 +80,13 @@ def _already_there(existing: DatasetInfo, options: ConvertOptions) -> Conversion
     return Conversion(existing, {}, 0.0)
 
 
-def _require_few_bad_rows(results: pipeline.Results, options: ConvertOptions, staging: pathlib.Path) -> None:
+def _require_few_bad_rows(results: pipeline.Results, options: ConvertOptions, staging: str) -> None:
     num_bad = sum(results.quarantined.values())
     is_empty = num_bad == results.num_rows
     if not is_empty and num_bad <= options.max_bad_fraction * results.num_rows:
         return
     kept = failed_list(options.output)
-    shutil.copyfile(staging / schema.QUARANTINE_FILE, kept)
+    storage.write_text(kept, storage.read_text(storage.join(staging, schema.QUARANTINE_FILE)))
     common = max(results.quarantined, key=lambda reason: results.quarantined[reason])
     raise UserError(
         f"{num_bad:,} of {results.num_rows:,} images cannot be used, most often because of {common!r}",

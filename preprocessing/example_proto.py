@@ -16,15 +16,18 @@ class MalformedExampleError(ValueError):
     """The bytes are not a `tf.train.Example` of bytes and int64 features."""
 
 
-def encode(features: Mapping[str, bytes | int]) -> bytes:
-    """Returns the serialised Example; keys in the mapping's order, one value each (bytes, or int for int64)."""
+def encode(features: Mapping[str, bytes | int]) -> list[bytes]:
+    """Returns the serialised Example in parts to be joined, so that an image in it need not be copied.
+
+    Keys stand in the mapping's order, with one value each: bytes, or int for int64.
+    """
     parts: list[bytes] = []
     size = 0
     for key, value in features.items():
         entry, entry_size = _map_entry(key.encode(), value)
         parts += entry
         size += entry_size
-    return b"".join((_FIELD_1, _varint(size), *parts))
+    return [_FIELD_1, _varint(size), *parts]
 
 
 def decode(record: bytes) -> dict[str, list[bytes] | list[int]]:
@@ -41,7 +44,7 @@ def decode(record: bytes) -> dict[str, list[bytes] | list[int]]:
 
 
 def _map_entry(key: bytes, value: bytes | int) -> tuple[list[bytes], int]:
-    """Returns the parts of one map entry and their total size: joining once copies an image once."""
+    """Returns the parts of one map entry and their total size."""
     if isinstance(value, bytes):
         value_list = _FIELD_1 + _varint(len(value))
         list_size = len(value_list) + len(value)

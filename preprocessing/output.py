@@ -1,91 +1,121 @@
-"""The dataset directory appears complete or not at all: work goes on in a folder beside it, renamed at the end."""
+"""The dataset directory appears complete or not at all.
+
+Work goes on in a staging folder. On a local disk it lies beside the output and is renamed at the end; in Google Cloud
+Storage, which renames single objects only, it lies in the output and `dataset.json` appears last.
+"""
 
 import contextlib
 import fcntl
 import glob
 import os
 import pathlib
+import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 
-from preprocessing import schema
+from preprocessing import schema, storage
 from preprocessing.dataset_info import DatasetInfo
 from preprocessing.errors import UserError
 
 _STAGING_MARK = ".converting-"
 _REPLACED_MARK = ".replaced-"
 _LOCK_FILE = ".lock"
+_SHARD_NAME = re.compile(rf"({'|'.join(schema.SPLITS)})-\d{{5}}-of-\d{{5}}\.tfrecord")
+_EXTRA_FILES = (schema.QUARANTINE_FILE, schema.REPORT_HTML_FILE, schema.REPORT_JSON_FILE, schema.ISSUES_CSV_FILE)
 
 
 def existing_dataset(output: str) -> DatasetInfo | None:
-    """Returns what the dataset at `output` holds, None when nothing is there.
+    """Returns what the dataset at `output` holds, None when there is no dataset.
 
     Raises:
-      UserError: when something is there that is not a complete dataset: it is not ours to overwrite.
+      UserError: when something else is there: it is not ours to overwrite.
     """
-    folder = pathlib.Path(output)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    info_file = folder / schema.DATASET_INFO_FILE
-    if not info_file.is_file():
+    info_file = storage.join(output, schema.DATASET_INFO_FILE)
+    place = storage.of(output)
+    if place.exists(info_file):
+        return DatasetInfo.from_json(storage.read_text(info_file), where=info_file)
+    if not place.is_folder(output):
+        is_foreign = place.exists(output)
+    elif storage.is_remote(output):
+        # A job that was killed while it published leaves shards: they are ours.
+        is_foreign = not all(map(_is_ours, _names(output)))
+    else:
+        is_foreign = any(os.scandir(output))
+    if is_foreign:
         raise UserError("exists and is not a dataset", where=output, remedy="choose another OUTPUT or remove it")
-    return DatasetInfo.from_json(info_file.read_text(), where=str(info_file))
+    return None
 
 
 def is_complete(output: str, info: DatasetInfo) -> bool:
     """Returns whether every shard is there with its size."""
+    place = storage.of(output)
     shards = (shard for split in info.splits.values() for shard in split.shards)
-    paths = ((pathlib.Path(output, shard.name), shard.num_bytes) for shard in shards)
-    return all(path.is_file() and path.stat().st_size == num_bytes for path, num_bytes in paths)
+    try:
+        return all(place.num_bytes(storage.join(output, shard.name)) == shard.num_bytes for shard in shards)
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
-def staging(output: str) -> Iterator[pathlib.Path]:
-    """Gives an empty folder beside `output` to work in, and removes it afterwards unless `publish` has renamed it.
-
-    Also removes what killed conversions to the same output have left behind.
+def staging(output: str) -> Iterator[str]:
+    """Gives an empty folder to work in, and removes it afterwards; first removes what killed jobs have left behind.
 
     Raises:
-      UserError: when another conversion to the same output is running, or the place cannot be written.
+      UserError: when another conversion to the same output is running here, or the place cannot be written.
     """
-    target = pathlib.Path(os.path.abspath(output))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target)
-        folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}{_STAGING_MARK}", dir=target.parent))
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror})", where=output) from error
+    context = _google_staging(output) if storage.is_remote(output) else _local_staging(output)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(context)
+        except OSError as error:
+            raise UserError(f"cannot be written ({error.strerror or error})", where=output) from error
+        yield folder
+
+
+def publish(folder: str, output: str, info: DatasetInfo) -> None:
+    """Makes the staging folder's files the dataset at `output`, in place of a dataset that is there."""
+    names = [shard.name for split in info.splits.values() for shard in split.shards]
+    place = storage.of(folder)
+    names += [name for name in _EXTRA_FILES if place.exists(storage.join(folder, name))]
+    if storage.is_remote(output):
+        _publish_objects(folder, output, names, info)
+    else:
+        _publish_folder(pathlib.Path(folder), _absolute(output), names, info)
+
+
+@contextlib.contextmanager
+def _local_staging(output: str) -> Iterator[str]:
+    target = _absolute(output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}{_STAGING_MARK}", dir=target.parent))
     with open(folder / _LOCK_FILE, "wb") as lock:
-        # The lock ends with the process, however it ends; without it nobody could tell a leftover from a running job.
+        # The lock ends with the process, however it ends: this tells a leftover from the folder of a running job.
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            yield folder
+            yield str(folder)
         finally:
-            if folder.exists():
-                shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(folder: pathlib.Path, output: str, info: DatasetInfo) -> None:
-    """Writes `dataset.json` and renames the folder to `output`, in place of a dataset that is there."""
-    target = pathlib.Path(os.path.abspath(output))
+def _publish_folder(folder: pathlib.Path, target: pathlib.Path, names: list[str], info: DatasetInfo) -> None:
     for path in folder.iterdir():
-        if path.name not in _dataset_files(info):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.name not in (*names, _LOCK_FILE):
+            path.unlink()
     (folder / schema.DATASET_INFO_FILE).write_text(info.to_json())
-    folder.chmod(0o777 & ~_umask())  # mkdtemp made it for this user alone
+    (folder / _LOCK_FILE).unlink()
+    mask = os.umask(0)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)  # it was made for this user alone
     if target.exists() and any(target.iterdir()):
-        replaced = target.with_name(f".{target.name}{_REPLACED_MARK}{folder.name.rpartition('-')[2]}")
-        os.rename(target, replaced)
-        os.rename(folder, target)
+        replaced = target.with_name(f".{target.name}{_REPLACED_MARK}{uuid.uuid4().hex}")
+        target.rename(replaced)
+        folder.rename(target)
         shutil.rmtree(replaced)
     else:
-        os.rename(folder, target)
-
-
-def _dataset_files(info: DatasetInfo) -> set[str]:
-    shards = {shard.name for split in info.splits.values() for shard in split.shards}
-    return shards | {schema.QUARANTINE_FILE, schema.REPORT_HTML_FILE, schema.REPORT_JSON_FILE, schema.ISSUES_CSV_FILE}
+        folder.rename(target)
 
 
 def _remove_leftovers(target: pathlib.Path) -> None:
@@ -107,7 +137,40 @@ def _is_locked(folder: pathlib.Path) -> bool:
     return False
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _absolute(output: str) -> pathlib.Path:
+    return pathlib.Path(os.path.abspath(output))
+
+
+@contextlib.contextmanager
+def _google_staging(output: str) -> Iterator[str]:
+    for name in _names(output):
+        if name.startswith(_STAGING_MARK):
+            storage.of(output).remove(storage.join(output, name))
+    folder = storage.join(output, f"{_STAGING_MARK}{uuid.uuid4().hex}")
+    try:
+        yield folder
+    finally:
+        storage.of(output).remove(folder)
+
+
+def _publish_objects(folder: str, output: str, names: list[str], info: DatasetInfo) -> None:
+    from preprocessing import google_storage  # noqa: PLC0415 - only where the package is installed
+
+    place = google_storage.GoogleStorage()
+    place.remove(storage.join(output, schema.DATASET_INFO_FILE))  # from here on there is no dataset
+    for name in _names(output):
+        if not name.startswith(_STAGING_MARK):
+            place.remove(storage.join(output, name))
+    for name in names:
+        place.rename(storage.join(folder, name), storage.join(output, name))
+    storage.write_text(storage.join(output, schema.DATASET_INFO_FILE), info.to_json())
+
+
+def _names(output: str) -> list[str]:
+    """Returns the names of all objects in the folder `output`, relative to it."""
+    prefix = storage.join(output, "")
+    return [path.removeprefix(prefix) for path in storage.of(output).list_files(output)]
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(_STAGING_MARK) or name in _EXTRA_FILES or _SHARD_NAME.fullmatch(name) is not None

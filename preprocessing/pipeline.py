@@ -93,14 +93,13 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
         scanned[transforms.QUARANTINED],
         written[transforms.QUARANTINED],
     ) | "Quarantined" >> beam.Flatten()
-    num_rows = rows[transforms.NUM_ROWS] | "CountRows" >> beam.CombineGlobally(sum)
     _ = (
         pipeline
         | "Once" >> beam.Create([places.staging])
         | "WriteResults"
         >> beam.Map(
             write_results,
-            pvalue.AsSingleton(num_rows),
+            pvalue.AsIter(rows[transforms.NUM_ROWS]),
             pvalue.AsIter(written.shards),
             pvalue.AsIter(quarantined),
         )
@@ -117,7 +116,7 @@ def _by_shard(images: Any, num_shards: int) -> Any:
 
 def write_results(
     staging: str,
-    num_rows: int,
+    num_rows: Iterable[int],
     shards: Iterable[writer.WrittenShard],
     quarantined: Iterable[QuarantinedRow],
 ) -> None:
@@ -127,5 +126,7 @@ def write_results(
         for row in sorted(quarantined):
             counts[row.reason] = counts.get(row.reason, 0) + 1
             file.write(f"{row.to_json()}\n".encode())
-    results = Results(num_rows, tuple(sorted(shards, key=lambda shard: shard.info.name)), dict(sorted(counts.items())))
+    results = Results(
+        sum(num_rows), tuple(sorted(shards, key=lambda shard: shard.info.name)), dict(sorted(counts.items()))
+    )
     storage.write_text(storage.join(staging, RESULTS_FILE), results.to_json())

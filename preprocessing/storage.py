@@ -83,6 +83,12 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else os.path.join(folder, name)
 
 
+def read_text(path: str) -> str:
+    """Returns the content of a UTF-8 file."""
+    with of(path).open_text(path) as file:
+        return file.read()
+
+
 def write_text(path: str, text: str) -> None:
     """Writes a UTF-8 file that appears whole or not at all."""
     with of(path).create(path) as file:

@@ -3,8 +3,9 @@
 Format: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 """
 
+import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import google_crc32c
@@ -18,11 +19,15 @@ class DamagedRecordError(ValueError):
     """A TFRecord file does not hold what its checksums and lengths say."""
 
 
-def frame(record: bytes) -> bytes:
-    """Returns the record as it stands in a file: length, checksum of the length, record, checksum of the record."""
-    length = len(record).to_bytes(8, "little")
-    header = length + _FOOTER.pack(_masked_crc(length))
-    return b"".join((header, record, _FOOTER.pack(_masked_crc(record))))
+def frame(record: Sequence[bytes]) -> list[bytes]:
+    """Returns a record as it stands in a file: length, checksum of the length, record, checksum of the record.
+
+    Record and result are parts to be joined: an image is copied once, when everything goes to the file.
+    """
+    length = sum(map(len, record)).to_bytes(8, "little")
+    crc = functools.reduce(google_crc32c.extend, record, 0)
+    header = length + _FOOTER.pack(_mask(google_crc32c.value(length)))
+    return [header, *record, _FOOTER.pack(_mask(crc))]
 
 
 def read_records(file: BinaryIO) -> Iterator[bytes]:
@@ -32,19 +37,18 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
         if len(header) < _HEADER.size:
             raise DamagedRecordError(f"record {index}: the file ends inside its header")
         length, length_crc = _HEADER.unpack(header)
-        if _masked_crc(header[:8]) != length_crc:
+        if _mask(google_crc32c.value(header[:8])) != length_crc:
             raise DamagedRecordError(f"record {index}: its length is damaged")
         body = file.read(length + _FOOTER.size)
         if len(body) < length + _FOOTER.size:
             raise DamagedRecordError(f"record {index}: the file ends inside it")
         record = body[:length]
-        if _masked_crc(record) != _FOOTER.unpack_from(body, length)[0]:
+        if _mask(google_crc32c.value(record)) != _FOOTER.unpack_from(body, length)[0]:
             raise DamagedRecordError(f"record {index}: its content is damaged")
         yield record
         index += 1
 
 
-def _masked_crc(data: bytes) -> int:
+def _mask(crc: int) -> int:
     # Rotated and shifted, because a checksum over data that holds checksums is weak.
-    crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

@@ -3,7 +3,7 @@
 import concurrent.futures
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -26,6 +26,18 @@ _TASK_ROWS = 32
 ShardKey = tuple[str, int, int]  # split, index, number of shards
 
 
+class RowBatch(NamedTuple):
+    """Rows in one element. Beam would encode the members of a bare list one by one; this it pickles as a whole."""
+
+    rows: list[Row]
+
+
+class ImageBatch(NamedTuple):
+    """Scanned images in one element, for the same reason."""
+
+    images: list[ScannedImage]
+
+
 class ReadRows(beam.DoFn):
     """Part of a source -> batches of rows; counts all of them."""
 
@@ -39,7 +51,7 @@ class ReadRows(beam.DoFn):
             yield pvalue.TaggedOutput(NUM_ROWS, len(batch))
             yield from _quarantined_outputs(batch)
             if rows := [entry for entry in batch if isinstance(entry, Row)]:
-                yield rows
+                yield RowBatch(rows)
 
 
 class _ThreadedDoFn(beam.DoFn):
@@ -67,8 +79,9 @@ class ScanImages(_ThreadedDoFn):
         super().__init__(num_threads, progress_folder)
         self._options = options
 
-    def process(self, rows: list[Row]) -> Iterator[Any]:
+    def process(self, batch: RowBatch) -> Iterator[Any]:
         """Scans one batch with all threads."""
+        rows = batch.rows
         task_rows = max(1, min(_TASK_ROWS, len(rows) // self._num_threads))
         tasks = [
             self._pool.submit(reading.scan_images, rows[start : start + task_rows], self._options)
@@ -78,7 +91,7 @@ class ScanImages(_ThreadedDoFn):
         self._progress.add(scanned=len(results))
         yield from _quarantined_outputs(results)
         if images := [result for result in results if isinstance(result, ScannedImage)]:
-            yield images
+            yield ImageBatch(images)
 
 
 class AssignSplits(beam.DoFn):
@@ -88,19 +101,20 @@ class AssignSplits(beam.DoFn):
         self._fractions = fractions
         self._seed = seed
 
-    def process(self, images: list[ScannedImage]) -> Iterator[tuple[str, list[ScannedImage]]]:
+    def process(self, batch: ImageBatch) -> Iterator[tuple[str, ImageBatch]]:
         """Assigns one batch."""
         by_split: dict[str, list[ScannedImage]] = {}
-        for image in images:
+        for image in batch.images:
             split = image.row.split or self._fractions.choose(image.digest, self._seed)
             by_split.setdefault(split, []).append(image)
-        yield from by_split.items()
+        for split, images in by_split.items():
+            yield split, ImageBatch(images)
 
 
-def split_bytes(element: tuple[str, list[ScannedImage]]) -> tuple[str, int]:
+def split_bytes(element: tuple[str, ImageBatch]) -> tuple[str, int]:
     """Returns a split and about how many bytes the batch adds to it."""
-    split, images = element
-    return split, sum(image.stored_bytes for image in images)
+    split, batch = element
+    return split, sum(image.stored_bytes for image in batch.images)
 
 
 class AssignShards(beam.DoFn):
@@ -110,16 +124,16 @@ class AssignShards(beam.DoFn):
         self._num_shards = num_shards
 
     def process(
-        self, element: tuple[str, list[ScannedImage]], bytes_per_split: Mapping[str, int]
-    ) -> Iterator[tuple[ShardKey, list[ScannedImage]]]:
+        self, element: tuple[str, ImageBatch], bytes_per_split: Mapping[str, int]
+    ) -> Iterator[tuple[ShardKey, ImageBatch]]:
         """Assigns one batch."""
-        split, images = element
+        split, batch = element
         num_shards = self._num_shards or shards.num_shards(bytes_per_split[split])
         by_index: dict[int, list[ScannedImage]] = {}
-        for image in images:
+        for image in batch.images:
             by_index.setdefault(shards.shard_index(image.digest, num_shards), []).append(image)
         for index, members in by_index.items():
-            yield (split, index, num_shards), members
+            yield (split, index, num_shards), ImageBatch(members)
 
 
 class ListShards(beam.DoFn):
@@ -128,12 +142,12 @@ class ListShards(beam.DoFn):
     def __init__(self, num_shards: int):
         self._num_shards = num_shards
 
-    def process(self, element: tuple[str, int]) -> Iterator[tuple[ShardKey, list[ScannedImage]]]:
+    def process(self, element: tuple[str, int]) -> Iterator[tuple[ShardKey, ImageBatch]]:
         """Lists the shards of one split."""
         split, num_bytes = element
         num_shards = self._num_shards or shards.num_shards(num_bytes)
         for index in range(num_shards):
-            yield (split, index, num_shards), []
+            yield (split, index, num_shards), ImageBatch([])
 
 
 class WriteShard(_ThreadedDoFn):
@@ -144,11 +158,11 @@ class WriteShard(_ThreadedDoFn):
         self._folder = folder
         self._rules = rules
 
-    def process(self, element: tuple[ShardKey, Iterable[list[ScannedImage]]]) -> Iterator[Any]:
+    def process(self, element: tuple[ShardKey, Iterable[ImageBatch]]) -> Iterator[Any]:
         """Writes one shard with all threads."""
         (split, index, num_shards), batches = element
         path = storage.join(self._folder, schema.shard_file_name(split, index, num_shards))
-        images = itertools.chain.from_iterable(batches)
+        images = itertools.chain.from_iterable(batch.images for batch in batches)
         shard, not_written = writer.write_shard(path, split, images, self._rules, self._pool, self._progress)
         yield from _quarantined_outputs(not_written)
         yield shard

@@ -92,12 +92,12 @@ def _make_part(chunk: Sequence[ScannedImage], rules: ShardRules) -> _Part:
         except RejectedError as rejected:
             not_written.append(quarantined(scanned.row.name, stage, rejected))
         else:
-            frames.append(tfrecord.frame(_example(scanned, encoded, class_index + rules.label_offset)))
+            frames += tfrecord.frame(_example(scanned, encoded, class_index + rules.label_offset))
             class_indices.append(class_index)
     return _Part(b"".join(frames), class_indices, not_written)
 
 
-def _example(scanned: ScannedImage, encoded: images.EncodedImage, label: int) -> bytes:
+def _example(scanned: ScannedImage, encoded: images.EncodedImage, label: int) -> list[bytes]:
     return example_proto.encode(
         {
             schema.CLASS_LABEL: label,
