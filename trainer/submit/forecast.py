@@ -7,13 +7,17 @@ from trainer.submit.hardware import Hardware
 from trainer.submit.training_job import TrainingJob
 
 
-def cost_lines(machine: Hardware, prices: Prices, *, max_hours: float, num_machines: int = 1) -> Sequence[str]:
+def cost_lines(
+    machine: Hardware, prices: Prices, *, max_hours: float, num_runs: int = 1, num_parallel: int = 1
+) -> Sequence[str]:
     """Returns the price per hour and the most that the time limit lets it come to, as an estimate in US dollars."""
     if machine.dollars_per_hour is None:
         return [f"cost: unknown, prices.toml has no price for {machine.machine_type} (--tables takes your own)"]
-    per_hour = machine.dollars_per_hour * num_machines
+    per_hour = machine.dollars_per_hour * num_parallel
+    most = machine.dollars_per_hour * num_runs * max_hours
+    bound = f"{max_hours:g} h" if num_runs == 1 else f"{num_runs} runs of {max_hours:g} h"
     return [
-        f"cost: about ${per_hour:.2f} per hour while it runs, at most ${per_hour * max_hours:.2f} in {max_hours:g} h",
+        f"cost: about ${per_hour:.2f} per hour while it runs, at most ${most:.2f} in {bound}",
         f"      (an estimate from list prices of {prices.as_of} in prices.toml; storage and network are extra)",
     ]
 

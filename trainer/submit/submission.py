@@ -24,8 +24,16 @@ class Submission:
             storage.upload(storage.connect(project), self.package.path, self.package.uri)
 
 
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """How many times a job runs, and how many of them at once."""
+
+    total: int = 1
+    parallel: int = 1
+
+
 def prepare(
-    flags: argparse.Namespace, job: TrainingJob, machine: Hardware, work_dir: pathlib.Path, *, num_machines: int = 1
+    flags: argparse.Namespace, job: TrainingJob, machine: Hardware, work_dir: pathlib.Path, *, runs: Runs = Runs()
 ) -> Submission:
     """Fits `job` to `machine` and packs what it needs into `work_dir`.
 
@@ -36,7 +44,9 @@ def prepare(
     prices = catalogue.load(flags.tables).prices
     notes = [
         f"machine: {machine.describe()}",
-        *forecast.cost_lines(machine, prices, max_hours=flags.max_hours, num_machines=num_machines),
+        *forecast.cost_lines(
+            machine, prices, max_hours=flags.max_hours, num_runs=runs.total, num_parallel=runs.parallel
+        ),
         *forecast.fit_lines(fitted, machine),
     ]
     if flags.image:

@@ -5,8 +5,6 @@ import pathlib
 import tempfile
 from collections.abc import Sequence
 
-from google.cloud import aiplatform_v1
-
 from trainer.commands.arguments import parse_with_settings
 from trainer.submit import (
     arguments,
@@ -30,21 +28,25 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as work_dir:
         plan = submission.prepare(flags, job, arguments.vertex_hardware(flags), pathlib.Path(work_dir))
         request = vertex_request.custom_job(plan.container, plan.machine, arguments.job_options(flags))
-        if flags.dry_run:
-            method = vertex_service.rest_method(flags.project, flags.region, "customJobs")
-            print(request_text.render(method, request, plan.notes, form=flags.format))
-            return 0
-        print(*plan.notes, sep="\n")
-        plan.deliver(flags.project)
-    return _send(flags, request)
+        return show_or_send(flags, plan, request)
 
 
-def _send(flags: argparse.Namespace, request: aiplatform_v1.CustomJob) -> int:
+def show_or_send(flags: argparse.Namespace, plan: submission.Submission, request: vertex_service.Job) -> int:
+    """Shows the request of a dry run; else uploads the package, creates the job and, if wanted, follows it."""
+    parent = vertex_service.parent(flags.project, flags.region)
+    if flags.dry_run:
+        method = (
+            f"POST https://{vertex_service.endpoint(flags.region)}/v1/{parent}/{vertex_service.collection(request)}"
+        )
+        print(request_text.render(method, request, plan.notes, form=flags.format))
+        return 0
+    print(*plan.notes, sep="\n")
+    plan.deliver(flags.project)
     client = vertex_service.job_client(flags.region)
-    created = vertex_service.create_custom_job(client, vertex_service.parent(flags.project, flags.region), request)
+    created = vertex_service.create_job(client, parent, request)
     print(f"submitted: {created.name}")
-    print(f"console:   {vertex_service.console_url(created.name, 'training')}")
+    print(f"console:   {vertex_service.console_url(created)}")
     if not flags.wait:
         return 0
     log = cloud_logging.JobLog(flags.project, created.name.rpartition("/")[2])
-    return vertex_follow.follow(lambda: vertex_service.get_custom_job(client, created.name), log)
+    return vertex_follow.follow(lambda: vertex_service.get_job(client, created), log)

@@ -1,5 +1,6 @@
 """Sends requests to Vertex AI and watches what becomes of them."""
 
+import dataclasses
 import time
 import uuid
 from collections.abc import Callable
@@ -26,6 +27,23 @@ _ENDED = frozenset(
 Job = aiplatform_v1.CustomJob | aiplatform_v1.HyperparameterTuningJob
 
 
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """How the service names one kind of job; `noun` is part of the names of its methods."""
+
+    noun: str
+    collection: str
+    console_page: str
+
+
+_KINDS = {
+    aiplatform_v1.CustomJob: _Kind("custom_job", "customJobs", "training"),
+    aiplatform_v1.HyperparameterTuningJob: _Kind(
+        "hyperparameter_tuning_job", "hyperparameterTuningJobs", "training/hyperparameter-tuning"
+    ),
+}
+
+
 def endpoint(region: str) -> str:
     """Returns the host name of Vertex AI in a region."""
     return f"{region}-aiplatform.googleapis.com"
@@ -36,14 +54,15 @@ def parent(project: str, region: str) -> str:
     return f"projects/{project}/locations/{region}"
 
 
-def rest_method(project: str, region: str, collection: str) -> str:
-    """Returns the REST form of creating something, for people."""
-    return f"POST https://{endpoint(region)}/v1/{parent(project, region)}/{collection}"
+def collection(job: Job) -> str:
+    """Returns what a resource name calls jobs of this kind, such as `customJobs`."""
+    return _KINDS[type(job)].collection
 
 
-def console_url(name: str, page: str) -> str:
-    """Returns where the Google Cloud console shows the resource `projects/P/locations/R/.../ID`."""
-    _, project, _, region, _, identifier = name.split("/")
+def console_url(job: Job) -> str:
+    """Returns where the Google Cloud console shows a job that was created."""
+    _, project, _, region, _, identifier = job.name.split("/")
+    page = _KINDS[type(job)].console_page
     return f"https://console.cloud.google.com/vertex-ai/locations/{region}/{page}/{identifier}?project={project}"
 
 
@@ -62,20 +81,22 @@ def job_client(region: str) -> aiplatform_v1.JobServiceClient:
     )
 
 
-def create_custom_job(client: aiplatform_v1.JobServiceClient, parent: str, job: aiplatform_v1.CustomJob) -> Job:
+def create_job(client: aiplatform_v1.JobServiceClient, parent: str, job: Job) -> Job:
     """Creates the job, once: after a lost answer it is looked up by its submission label before it is sent again."""
-    wanted = f'labels.{SUBMISSION_LABEL}="{job.labels[SUBMISSION_LABEL]}"'
-    listing = aiplatform_v1.ListCustomJobsRequest(parent=parent, filter=wanted)
+    noun = _KINDS[type(job)].noun
+    create, list_jobs = getattr(client, f"create_{noun}"), getattr(client, f"list_{noun}s")
+    listing = {"parent": parent, "filter": f'labels.{SUBMISSION_LABEL}="{job.labels[SUBMISSION_LABEL]}"'}
     return call(
-        "create a custom job",
-        lambda: client.create_custom_job(parent=parent, custom_job=job, timeout=CALL_TIMEOUT_SECS, retry=None),
-        already_done=lambda: next(iter(client.list_custom_jobs(listing, timeout=CALL_TIMEOUT_SECS, retry=None)), None),
+        f"create a {noun.replace('_', ' ')}",
+        lambda: create(parent=parent, timeout=CALL_TIMEOUT_SECS, retry=None, **{noun: job}),
+        already_done=lambda: next(iter(list_jobs(listing, timeout=CALL_TIMEOUT_SECS, retry=None)), None),
     )
 
 
-def get_custom_job(client: aiplatform_v1.JobServiceClient, name: str) -> aiplatform_v1.CustomJob:
-    """Returns the job as it is now, in one try."""
-    return client.get_custom_job(name=name, timeout=CALL_TIMEOUT_SECS, retry=None)
+def get_job(client: aiplatform_v1.JobServiceClient, job: Job) -> Job:
+    """Returns a created job as it is now, in one try."""
+    get = getattr(client, f"get_{_KINDS[type(job)].noun}")
+    return get(name=job.name, timeout=CALL_TIMEOUT_SECS, retry=None)
 
 
 def wait(get_job: Callable[[], Job], report: Callable[[Job], None], *, poll_interval_secs: float) -> Job:

@@ -28,7 +28,7 @@ def connect(monkeypatch):
 def test_a_job_is_created_once_whatever_goes_wrong_on_the_way(connect, script):
     with VertexServer().serve(ScriptedFaults(*script)) as server:
         job = new_job()
-        created = vertex_service.create_custom_job(connect(server), PARENT, job)
+        created = vertex_service.create_job(connect(server), PARENT, job)
         assert list(server.custom_jobs) == [created.name]
         assert created.labels == job.labels
 
@@ -38,7 +38,7 @@ def test_after_four_tries_it_says_what_the_cloud_said(connect):
         with pytest.raises(
             UserError, match=r"create a custom job: 4 tries failed: try again later; wait, or ask for more"
         ):
-            vertex_service.create_custom_job(connect(server), PARENT, new_job())
+            vertex_service.create_job(connect(server), PARENT, new_job())
         assert server.custom_jobs == {}
 
 
@@ -48,9 +48,9 @@ def test_with_five_percent_of_faults_everything_succeeds(connect):
     with VertexServer().serve(faults) as server:
         client = connect(server)
         for _ in range(60):
-            created = vertex_service.create_custom_job(client, PARENT, new_job())
+            created = vertex_service.create_job(client, PARENT, new_job())
             job = vertex_service.wait(
-                lambda name=created.name: vertex_service.get_custom_job(client, name),
+                lambda job=created: vertex_service.get_job(client, job),
                 lambda job: None,
                 poll_interval_secs=0,
             )
@@ -64,10 +64,15 @@ def test_a_job_that_is_gone_is_an_error_with_a_remedy(connect):
         client = connect(server)
         with pytest.raises(UserError, match=r"look at the job: .*/9; check --project, the region and the name"):
             vertex_service.wait(
-                lambda: vertex_service.get_custom_job(client, f"{PARENT}/customJobs/9"), print, poll_interval_secs=0
+                lambda: vertex_service.get_job(client, aiplatform_v1.CustomJob(name=f"{PARENT}/customJobs/9")),
+                print,
+                poll_interval_secs=0,
             )
 
 
 def test_the_console_address_of_a_job():
-    url = vertex_service.console_url("projects/p/locations/us-west1/customJobs/42", "training")
-    assert url == "https://console.cloud.google.com/vertex-ai/locations/us-west1/training/42?project=p"
+    job = aiplatform_v1.CustomJob(name="projects/p/locations/us-west1/customJobs/42")
+    assert (
+        vertex_service.console_url(job)
+        == "https://console.cloud.google.com/vertex-ai/locations/us-west1/training/42?project=p"
+    )
