@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from trainer import config, presets
@@ -40,8 +40,10 @@ class TrainingJob:
         """Returns the job with the settings that make it use this machine.
 
         Raises:
-          UserError: when the batches do not divide among the machine's replicas, or the job asks for a pretend TPU.
+          UserError: when the batches do not divide among the replicas, the slice has several hosts, or the job
+            asks for a pretend TPU.
         """
+        _check_one_host(machine)
         if self.config.loop.tpu.startswith("mock"):
             raise UserError("pretends a TPU", where=f"--tpu={self.config.loop.tpu}", remedy="leave it out in the cloud")
         loop = self.config.loop
@@ -59,13 +61,13 @@ def check_cloud_path(path: str, flag: str) -> None:
         raise UserError("the cloud cannot reach it", where=f"{flag}{path}", remedy=remedy)
 
 
-def check_one_host(machine: hardware.Hardware, largest: Sequence[str]) -> None:
-    """Refuses a slice of several hosts, which the engines of this version cannot drive together."""
+def _check_one_host(machine: hardware.Hardware) -> None:
+    # A process that starts on one host of a larger slice waits for the others for ever, and is paid for meanwhile.
     if machine.num_hosts > 1:
         raise UserError(
-            f"is a slice of {machine.num_hosts} hosts, and one trainer process drives the chips of one host",
+            f"is a slice of {machine.num_hosts} hosts, and the engines drive the chips of one",
             where=f"--tpu_type={machine.tpu_type}",
-            remedy=f"use {' or '.join(largest)}",
+            remedy="use one host: up to 2x4 of v5e and v6e, up to 4 chips of the others",
         )
 
 

@@ -65,6 +65,10 @@ def test_json_carries_the_same_request(capsys):
         ([*TPU, "--global_batch_size=100"], "--global_batch_size: 100 examples do not divide among 8 replicas"),
         ([*TPU, "--model_dir=/tmp/model"], "--model_dir=/tmp/model: the cloud cannot reach it; write gs://BUCKET/..."),
         ([*TPU, "--data=gs:///x"], "--data=gs:///x: the cloud cannot reach it"),
+        (
+            [*TPU, "--tpu_type=v5e:4x4"],
+            "--tpu_type=v5e:4x4: is a slice of 4 hosts, and the engines drive the chips of one",
+        ),
         ([*TPU, "--tpu=mock:8"], "--tpu=mock:8: pretends a TPU; leave it out in the cloud"),
         ([*TPU, "--project="], "--project: is needed; give it, or set GOOGLE_CLOUD_PROJECT"),
         ([*TPU, "--gpu=NVIDIA_L4:1"], "--gpu=NVIDIA_L4:1: a TPU machine has no GPUs"),
