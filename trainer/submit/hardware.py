@@ -15,7 +15,8 @@ class Hardware:
     """What one job runs on.
 
     `location` is a region of Vertex AI or a zone of Cloud TPU; `tpu_type` is `generation:topology` or empty; `extra` is
-    that of our package which drives the device. Prices are in US dollars, None when the table does not know them.
+    that of our package which drives the device; `runtime_version` is the system of a Cloud TPU machine. Prices are in
+    US dollars, None when the table does not know them.
     """
 
     machine_type: str
@@ -24,6 +25,7 @@ class Hardware:
     accelerator_type: str = ""
     accelerator_count: int = 0
     tpu_type: str = ""
+    runtime_version: str = ""
     num_hosts: int = 1
     num_replicas: int = 1
     dollars_per_hour: float | None = None
@@ -118,6 +120,7 @@ def tpu_vm(tables: Catalogue, tpu_type: str, *, zone: str, is_spot: bool = False
         location=zone,
         extra="tpu",
         tpu_type=tpu_type,
+        runtime_version=service.runtime_version,
         num_hosts=_num_tpu_vm_hosts(service, chips),
         num_replicas=chips * generation.devices_per_chip,
         dollars_per_hour=_tpu_price(tables, generation_name, chips, is_spot),
