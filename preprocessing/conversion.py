@@ -19,10 +19,14 @@ _RECORDED_PACKAGES = ("tpu-images", "apache-beam", "pillow", "numpy")
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """A finished conversion; `elapsed_secs` is 0 when the dataset was there already."""
+    """A finished conversion; `quarantined` and `changed` count rows by reason.
+
+    `elapsed_secs` is 0 when the dataset was there already.
+    """
 
     info: DatasetInfo
     quarantined: dict[str, int]
+    changed: dict[str, int]
     elapsed_secs: float
 
 
@@ -45,7 +49,7 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions, *, is_overwr
         info = dataset_info(results, source.class_names, options)
         output.publish(staging, options.output, info)
         storage.of(options.output).remove(failed_list(options.output))
-    return Conversion(info, results.quarantined, time.monotonic() - started_secs)
+    return Conversion(info, results.quarantined, results.changed, time.monotonic() - started_secs)
 
 
 def dataset_info(results: pipeline.Results, class_names: tuple[str, ...], options: ConvertOptions) -> DatasetInfo:
@@ -77,7 +81,7 @@ def _already_there(existing: DatasetInfo, options: ConvertOptions) -> Conversion
         )
     if not output.is_complete(options.output, existing):
         raise UserError("holds a damaged dataset", where=options.output, remedy="--overwrite makes it anew")
-    return Conversion(existing, {}, 0.0)
+    return Conversion(existing, {}, {}, 0.0)
 
 
 def _require_few_bad_rows(results: pipeline.Results, options: ConvertOptions, staging: str) -> None:

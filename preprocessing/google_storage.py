@@ -36,8 +36,9 @@ class GoogleStorage:
     def is_folder(self, path: str) -> bool:
         """Returns whether a folder is there."""
         bucket, prefix = _split(storage.join(path, ""))
-        with _standard_errors(path):
+        with contextlib.suppress(FileNotFoundError), _standard_errors(path):
             return any(True for _ in _client().list_blobs(bucket, prefix=prefix, max_results=1, retry=_RETRY))
+        return False  # not even the bucket
 
     def is_link(self, path: str) -> bool:
         """Returns False: there are no links."""

@@ -23,7 +23,13 @@ _STAGING_MARK = ".converting-"
 _REPLACED_MARK = ".replaced-"
 _LOCK_FILE = ".lock"
 _SHARD_NAME = re.compile(rf"({'|'.join(schema.SPLITS)})-\d{{5}}-of-\d{{5}}\.tfrecord")
-_EXTRA_FILES = (schema.QUARANTINE_FILE, schema.REPORT_HTML_FILE, schema.REPORT_JSON_FILE, schema.ISSUES_CSV_FILE)
+_EXTRA_FILES = (
+    schema.QUARANTINE_FILE,
+    schema.CHANGES_FILE,
+    schema.REPORT_HTML_FILE,
+    schema.REPORT_JSON_FILE,
+    schema.ISSUES_CSV_FILE,
+)
 
 
 def existing_dataset(output: str) -> DatasetInfo | None:

@@ -1,5 +1,6 @@
 """The Beam job: rows -> scanned images -> splits -> shards -> one file of results."""
 
+import collections
 import dataclasses
 import json
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from apache_beam import pvalue
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from preprocessing import schema, storage, transforms, writer
+from preprocessing import groups, schema, storage, transforms, writer
 from preprocessing.dataset_info import ShardInfo
 from preprocessing.options import ConvertOptions
 from preprocessing.quarantine import QuarantinedRow
@@ -31,11 +32,12 @@ class Places:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What a job did; `quarantined` counts rows by reason."""
+    """What a job did; `quarantined` and `changed` count rows by reason."""
 
     num_rows: int
     shards: tuple[writer.WrittenShard, ...]
     quarantined: dict[str, int]
+    changed: dict[str, int]
 
     def to_json(self) -> str:
         """Returns the results as JSON."""
@@ -49,7 +51,7 @@ class Results:
             writer.WrittenShard(split, ShardInfo(**info), tuple(class_counts))
             for split, info, class_counts in fields["shards"]
         )
-        return cls(fields["num_rows"], shards, fields["quarantined"])
+        return cls(fields["num_rows"], shards, fields["quarantined"], fields["changed"])
 
 
 def run(source: Source, options: ConvertOptions, places: Places, beam_options: PipelineOptions) -> None:
@@ -81,8 +83,7 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
         | "SpreadRows" >> beam.Reshuffle()
         | "ScanImages" >> beam.ParDo(scan).with_outputs(transforms.QUARANTINED, main="images")
     )
-    assign = transforms.AssignSplits(options.fractions or SplitFractions(), options.seed)
-    images = scanned.images | "AssignSplits" >> beam.ParDo(assign)
+    images, changes = _by_split(scanned.images, source, options)
     rules = writer.ShardRules(source.class_names, options.label_offset, options.images)
     write = transforms.WriteShard(places.staging, rules, num_threads, places.progress)
     written = _by_shard(images, options.num_shards) | "WriteShards" >> beam.ParDo(write).with_outputs(
@@ -102,8 +103,30 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
             pvalue.AsIter(rows[transforms.NUM_ROWS]),
             pvalue.AsIter(written.shards),
             pvalue.AsIter(quarantined),
+            pvalue.AsIter(changes),
         )
     )
+
+
+def _by_split(images: Any, source: Source, options: ConvertOptions) -> tuple[Any, Any]:
+    """Returns `(split, batch)` elements, and the changes.
+
+    Copies of an image have one digest, and so one split, unless the input says otherwise for some of them: only then do
+    they have to meet, which costs as much as all the rest of the job.
+    """
+    fractions = options.fractions or SplitFractions()
+    if not source.has_splits:
+        assign = transforms.AssignSplits(fractions, options.seed)
+        no_changes = images.pipeline | "NoChanges" >> beam.Create([])
+        return images | "AssignSplits" >> beam.ParDo(assign), no_changes
+    assigned = (
+        images
+        | "ByDigest" >> beam.FlatMap(groups.by_digest)
+        | "GroupCopies" >> beam.GroupByKey()
+        | "AssignGroups"
+        >> beam.ParDo(groups.AssignGroups(fractions, options.seed)).with_outputs(groups.CHANGES, main="images")
+    )
+    return assigned.images, assigned[groups.CHANGES]
 
 
 def _by_shard(images: Any, num_shards: int) -> Any:
@@ -119,14 +142,23 @@ def write_results(
     num_rows: Iterable[int],
     shards: Iterable[writer.WrittenShard],
     quarantined: Iterable[QuarantinedRow],
+    changes: Iterable[groups.Change],
 ) -> None:
-    """Writes the quarantine list, sorted, and the file of results."""
-    counts: dict[str, int] = {}
-    with storage.of(staging).create(storage.join(staging, schema.QUARANTINE_FILE)) as file:
-        for row in sorted(quarantined):
-            counts[row.reason] = counts.get(row.reason, 0) + 1
-            file.write(f"{row.to_json()}\n".encode())
+    """Writes the lists of quarantined and changed rows, sorted, and the file of results."""
     results = Results(
-        sum(num_rows), tuple(sorted(shards, key=lambda shard: shard.info.name)), dict(sorted(counts.items()))
+        num_rows=sum(num_rows),
+        shards=tuple(sorted(shards, key=lambda shard: shard.info.name)),
+        quarantined=_write_list(storage.join(staging, schema.QUARANTINE_FILE), quarantined),
+        changed=_write_list(storage.join(staging, schema.CHANGES_FILE), changes),
     )
     storage.write_text(storage.join(staging, RESULTS_FILE), results.to_json())
+
+
+def _write_list(path: str, entries: Iterable[QuarantinedRow | groups.Change]) -> dict[str, int]:
+    """Writes one line for each entry and returns how many there are by reason."""
+    counts: collections.Counter[str] = collections.Counter()
+    with storage.of(path).create(path) as file:
+        for entry in sorted(entries):
+            counts[entry.reason] += 1
+            file.write(f"{entry.to_json()}\n".encode())
+    return dict(sorted(counts.items()))

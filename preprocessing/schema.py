@@ -29,7 +29,8 @@ RECORD_KEYS = (
 
 # Files of a dataset directory.
 DATASET_INFO_FILE = "dataset.json"  # written last: a directory without it is not a dataset
-QUARANTINE_FILE = "quarantine.jsonl"
+QUARANTINE_FILE = "quarantine.jsonl"  # rows that could not be used
+CHANGES_FILE = "changes.jsonl"  # rows that were moved to another split or dropped on purpose
 REPORT_HTML_FILE = "report.html"
 REPORT_JSON_FILE = "report.json"
 ISSUES_CSV_FILE = "issues.csv"

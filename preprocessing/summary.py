@@ -31,6 +31,8 @@ def describe(finished: Conversion, output: str) -> str:
     lines = [_split_table(finished), ""]
     for reason, number in finished.quarantined.items():
         lines.append(f"quarantined: {number:,} {reason}")
+    for reason, number in finished.changed.items():
+        lines.append(f"changed: {number:,} {reason} (see {schema.CHANGES_FILE})")
     lines.append(
         f"{counts.rows_in:,} rows = {counts.written:,} written + {counts.quarantined:,} quarantined"
         f" + {counts.dropped:,} dropped"
