@@ -74,9 +74,14 @@ def job_options(arguments: argparse.Namespace) -> JobOptions:
     )
 
 
+def check_project(project: str) -> None:
+    """Refuses a request without a project to pay for it."""
+    if not project:
+        raise UserError("is needed", where="--project", remedy="give it, or set GOOGLE_CLOUD_PROJECT")
+
+
 def check_project_and_paths(arguments: argparse.Namespace) -> None:
     """Refuses a submission without a project to pay for it, or with files that the cloud cannot reach."""
-    if not arguments.project:
-        raise UserError("is needed", where="--project", remedy="give it, or set GOOGLE_CLOUD_PROJECT")
+    check_project(arguments.project)
     training_job.check_cloud_path(arguments.data, "--data=")
     training_job.check_cloud_path(arguments.model_dir, "--model_dir=")

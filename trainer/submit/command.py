@@ -9,6 +9,7 @@ from trainer.errors import UserError, nearest
 # target -> (module, what it does)
 TARGETS = {
     "vertex": ("trainer.submit.vertex_command", "one custom job on Vertex AI: TPU, GPU or CPU"),
+    "local": ("trainer.submit.local_command", "this machine, as the cloud would do it: packed, installed, run"),
     "tpu-vm": ("trainer.submit.tpu_vm_command", "a Cloud TPU virtual machine, queued anew until training is done"),
     "vertex-tune": ("trainer.submit.tune_command", "many trials on Vertex AI, with settings that it varies"),
 }

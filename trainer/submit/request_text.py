@@ -1,7 +1,8 @@
 """Shows a request before it is sent: the exact message as YAML or JSON, with what people want to know as comments."""
 
+import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import proto
 import yaml
@@ -13,20 +14,31 @@ def as_json(message: proto.Message) -> dict:
     return json_format.MessageToDict(type(message).pb(message))
 
 
-def render(method: str, message: proto.Message, notes: Iterable[str], *, form: str) -> str:
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What would be sent: `method` such as `POST https://.../customJobs`, and the body."""
+
+    method: str
+    message: proto.Message
+
+
+def render(requests: Sequence[Request], notes: Sequence[str], *, form: str) -> str:
     """Returns the text of a dry run.
 
     Args:
-      method: what would be called, such as `POST https://.../customJobs`.
-      message: the request's body.
+      requests: in the order in which they would be sent; in YAML each is a document.
       notes: lines for people. YAML carries them as comments, JSON under the key `notes`.
       form: `yaml` or `json`.
     """
     if form == "json":
-        return json.dumps({"method": method, "request": as_json(message), "notes": list(notes)}, indent=2)
-    comments = "\n".join(f"# {note}".rstrip() for note in notes)
-    body = yaml.dump(as_json(message), Dumper=_BlockDumper, sort_keys=False, width=120)
-    return f"# {method}\n{body}{comments}"
+        bodies = [{"method": request.method, "body": as_json(request.message)} for request in requests]
+        return json.dumps({"requests": bodies, "notes": list(notes)}, indent=2)
+    documents = "---\n".join(f"# {request.method}\n{_to_yaml(request.message)}" for request in requests)
+    return documents + "\n".join(f"# {note}".rstrip() for note in notes)
+
+
+def _to_yaml(message: proto.Message) -> str:
+    return yaml.dump(as_json(message), Dumper=_BlockDumper, sort_keys=False, width=120)
 
 
 class _BlockDumper(yaml.SafeDumper):

@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
                 f"POST https://{tpu_vm_service.ENDPOINT}/v2/{options.parent}/queuedResources"
                 f"?queuedResourceId={options.name}"
             )
-            print(request_text.render(method, request, plan.notes, form=flags.format))
+            print(request_text.render([request_text.Request(method, request)], plan.notes, form=flags.format))
             return 0
         print(*plan.notes, sep="\n")
         plan.deliver(flags.project)

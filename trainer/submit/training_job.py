@@ -12,7 +12,7 @@ from trainer.submit import hardware
 
 @dataclasses.dataclass(frozen=True)
 class TrainingJob:
-    """One training run.
+    """One training run; raises UserError on an unknown preset or a value out of range.
 
     `settings` holds what the user changed on top of the preset, with typed values; `model_dir` is empty when the cloud
     names one for each trial.
@@ -23,9 +23,12 @@ class TrainingJob:
     preset: str
     settings: Mapping[str, Any]
 
+    def __post_init__(self):
+        _ = self.config  # refuses what does not exist or is out of range
+
     @functools.cached_property
     def config(self) -> config.ExperimentConfig:
-        """The preset with the settings on top; UserError on an unknown preset or a value out of range."""
+        """The preset with the settings on top."""
         start = presets.get(self.preset).config if self.preset else config.ExperimentConfig()
         return start.replace(**self.settings)
 

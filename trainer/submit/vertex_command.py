@@ -38,7 +38,7 @@ def show_or_send(flags: argparse.Namespace, plan: submission.Submission, request
         method = (
             f"POST https://{vertex_service.endpoint(flags.region)}/v1/{parent}/{vertex_service.collection(request)}"
         )
-        print(request_text.render(method, request, plan.notes, form=flags.format))
+        print(request_text.render([request_text.Request(method, request)], plan.notes, form=flags.format))
         return 0
     print(*plan.notes, sep="\n")
     plan.deliver(flags.project)

@@ -51,7 +51,7 @@ def test_json_carries_the_same_request(capsys):
     command.main([*TPU, "--image=i", "--dry_run"])
     as_yaml = shown_request(capsys)
     command.main([*TPU, "--image=i", "--dry_run", "--format=json"])
-    as_json = json.loads(capsys.readouterr().out)["request"]
+    as_json = json.loads(capsys.readouterr().out)["requests"][0]["body"]
     assert set(as_json.pop("labels")) == {"tpu-images-submission"}
     assert as_json == {name: value for name, value in as_yaml.items() if name != "labels"}
 

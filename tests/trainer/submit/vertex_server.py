@@ -1,4 +1,4 @@
-"""A local Vertex AI: JobService, ModelService and EndpointService by their published stubs, in memory."""
+"""A local Vertex AI for jobs: JobService by its published stub, in memory."""
 
 import contextlib
 import itertools
@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.cloud import aiplatform_v1
-from google.longrunning import operations_pb2
-from google.protobuf import any_pb2
 
 from tests.trainer.submit import cloud_servers
 from tests.trainer.submit.cloud_servers import Faults, Method, NotFoundError
@@ -87,10 +85,3 @@ class VertexServer:
     def _matching(self, jobs: dict[str, Any], wanted: str) -> list[Any]:
         key, value = re.fullmatch(r'labels\.([\w-]+)="([^"]*)"', wanted).groups()
         return [job for job in jobs.values() if job.labels.get(key) == value]
-
-
-def done(name: str, reply: Any) -> operations_pb2.Operation:
-    """Returns the finished long-running operation with this reply."""
-    packed = any_pb2.Any()
-    packed.Pack(type(reply).pb(reply))
-    return operations_pb2.Operation(name=name, done=True, response=packed)
