@@ -1,0 +1,51 @@
+"""`tpu-images evaluate DATASET --model_dir=DIR --split=test`: measures the latest checkpoint on one split."""
+
+import posixpath
+import time
+from collections.abc import Sequence
+
+from trainer.commands import evaluation_report, summary
+from trainer.commands.arguments import CommandParser
+from trainer.commands.tensorflow_loading import load_tensorflow
+
+
+def main(argv: Sequence[str]) -> int:
+    """Evaluates, prints accuracies, classes and confusions, and returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    load_tensorflow()
+    from trainer import experiment as experiments  # noqa: PLC0415 - --help must not wait for TensorFlow
+    from trainer import model_directory  # noqa: PLC0415
+
+    experiment = experiments.load(arguments.model_dir)
+    dataset = experiments.open_dataset_of(experiment, arguments.dataset)
+    num_examples = dataset.info.split(arguments.split, where=dataset.path).num_examples
+    started_secs = time.monotonic()
+    metrics = experiments.evaluate(experiment, dataset, arguments.split)
+    elapsed_secs = time.monotonic() - started_secs
+    class_names = experiment.record.class_names
+    results_path = posixpath.join(arguments.model_dir, f"eval_{arguments.split}", "metrics.json")
+    model_directory.write_text(results_path, evaluation_report.to_json(metrics, class_names))
+    print(evaluation_report.text(metrics, class_names))
+    summary.show(
+        f"{arguments.split} split of {dataset.path}",
+        {
+            "examples": num_examples,
+            "accuracy": float(metrics["top_1_accuracy"]),
+            **{name: float(metrics[name]) for name in sorted(metrics) if name.startswith("top_")},
+            "loss": float(metrics["mean_loss"]),
+            "global_step": int(metrics["global_step"]),
+            "images_per_sec": num_examples / elapsed_secs,
+            "results": results_path,
+        },
+        arguments.summary_file,
+    )
+    return 0
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("evaluate", "Measure a trained model on every example of one split.")
+    parser.add_argument("dataset", metavar="DATASET", nargs="?", help="dataset directory (the one trained on)")
+    parser.add_argument("--model_dir", metavar="DIR", required=True, help="the trained model")
+    parser.add_argument("--split", default="test", help="split to measure on (%(default)s)")
+    summary.add_summary_argument(parser)
+    return parser

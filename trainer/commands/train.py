@@ -1,0 +1,83 @@
+"""`tpu-images train DATASET --model_dir=DIR`: trains, or goes on training, and evaluates as it goes."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainer import cloud_environment, config
+from trainer.commands import evaluation_report, summary
+from trainer.commands.arguments import (
+    CommandParser,
+    experiment_config,
+    format_value,
+    parse_with_settings,
+    settings_help,
+)
+from trainer.commands.tensorflow_loading import load_tensorflow
+from trainer.errors import UserError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Trains to the end and returns the exit status."""
+    arguments, overrides = parse_with_settings(_parser(), argv)
+    cloud = cloud_environment.read(os.environ)
+    model_dir = arguments.model_dir or cloud.checkpoint_dir
+    if not model_dir:
+        raise UserError("is missing", where="--model_dir", remedy="say where the model is to live")
+    wanted = experiment_config(arguments.preset, overrides)
+    load_tensorflow()
+    from trainer import experiment as experiments  # noqa: PLC0415 - --help must not wait for TensorFlow
+    from trainer.commands.training_progress import TrainingProgress  # noqa: PLC0415
+    from trainer.data import records  # noqa: PLC0415
+
+    dataset = records.open_dataset(arguments.dataset)
+    experiment = experiments.plan(dataset, model_dir, wanted)
+    print(describe_config(wanted))
+    progress = TrainingProgress(experiment)
+    started_secs = time.monotonic()
+    metrics = experiments.train_and_evaluate(
+        experiment, dataset, hooks=[progress], on_evaluation=progress.show_evaluation
+    )
+    progress.close()
+    cloud_environment.report_metrics(cloud, _scalars(metrics), experiment.num_train_steps)
+    print("\n" + evaluation_report.text(metrics, experiment.record.class_names))
+    summary.show(
+        f"trained on {arguments.dataset}",
+        {
+            "steps": experiment.num_train_steps,
+            "split": wanted.input.eval_split,
+            "accuracy": float(metrics["top_1_accuracy"]),
+            "elapsed_secs": time.monotonic() - started_secs,
+            "images_per_sec": progress.mean_images_per_sec,
+            "model_dir": model_dir,
+        },
+        arguments.summary_file,
+    )
+    return 0
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("train", "Train on a dataset directory, evaluating as it goes.", epilog=settings_help())
+    parser.add_argument("dataset", metavar="DATASET", help="dataset directory, as `convert` wrote it")
+    parser.add_argument("--model_dir", metavar="DIR", help="where the model lives; continued if it is there")
+    parser.add_argument("--preset", metavar="NAME", help="configuration to start from: tpu-images presets")
+    summary.add_summary_argument(parser)
+    return parser
+
+
+def describe_config(shown: config.ExperimentConfig) -> str:
+    """Returns every setting, section by section; `*` marks those that differ from their default."""
+    changed = {name for name, field in config.settings().items() if shown.flat()[name] != field.default}
+    words = [
+        f"{'*' if name in changed else ' '} {name} = {format_value(value)}" for name, value in shown.flat().items()
+    ]
+    half = (len(words) + 1) // 2
+    columns = zip(words[:half], [*words[half:], ""][:half], strict=True)
+    return "\n".join(
+        ["configuration (* not the default):", *(f"{left:<44}{right}".rstrip() for left, right in columns)]
+    )
+
+
+def _scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if getattr(value, "ndim", 0) == 0}

@@ -1,0 +1,64 @@
+"""What `train` shows while it runs: one line with step, loss, images per second and time left; one per evaluation."""
+
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.commands import terminal
+from trainer.estimator.hooks import Progress, ProgressHook
+from trainer.experiment import Experiment
+
+
+class TrainingProgress(ProgressHook):
+    """Draws the progress line of one training; also measures its speed, evaluations left out."""
+
+    def __init__(self, experiment: Experiment):
+        self._experiment = experiment
+        self._line = terminal.ProgressLine()
+        self._num_images = 0.0
+        self._training_secs = 0.0
+        self._previous_step: int | None = None
+
+    @property
+    def mean_images_per_sec(self) -> float:
+        """Images trained on per second, over all progress reports so far; 0 before the second."""
+        return self._num_images / self._training_secs if self._training_secs else 0.0
+
+    def on_progress(self, progress: Progress) -> None:
+        """Draws the line."""
+        self._measure(progress)
+        self._line.show(progress_text(progress, self._experiment.num_train_steps, self._experiment.steps_per_epoch))
+
+    def show_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Prints what an evaluation found, on a line that stays."""
+        self._line.close()
+        shown = [f"{name} {float(metrics[name]):.4f}" for name in sorted(metrics) if name.startswith("top_")]
+        epoch = step / self._experiment.steps_per_epoch
+        print(
+            f"epoch {epoch:.1f}, step {step:,}: {', '.join(shown)}, loss {float(metrics['loss']):.4f}", file=sys.stderr
+        )
+
+    def close(self) -> None:
+        """Ends the line."""
+        self._line.close()
+
+    def _measure(self, progress: Progress) -> None:
+        if self._previous_step is not None and progress.steps_per_sec:
+            num_steps = progress.step - self._previous_step
+            self._training_secs += num_steps / progress.steps_per_sec
+            self._num_images += num_steps * self._experiment.config.loop.global_batch_size
+        self._previous_step = progress.step
+
+
+def progress_text(progress: Progress, num_train_steps: int, steps_per_epoch: float) -> str:
+    """Returns the progress line."""
+    parts = [
+        f"step {progress.step:,}/{num_train_steps:,}",
+        f"epoch {progress.step / steps_per_epoch:.1f}",
+        f"loss {progress.loss:.4f}",
+    ]
+    if progress.examples_per_sec and math.isfinite(progress.examples_per_sec):
+        remaining_secs = (num_train_steps - progress.step) / progress.steps_per_sec
+        parts += [f"{progress.examples_per_sec:,.0f} images/s", f"{terminal.format_duration(remaining_secs)} left"]
+    return ", ".join(parts)
