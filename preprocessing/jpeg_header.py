@@ -13,6 +13,12 @@ _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _HUFFMAN_TABLES, _QUANTIZATION_TABLES = 0xC4, 0xDB
 _JFIF, _EXIF, _ADOBE = 0xE0, 0xE1, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_HUFFMAN_TABLES, 0xC8, 0xCC}
+# Arithmetic conditioning, number of lines, restart interval, and all of the above: on any other, decoders give up.
+_KNOWN = (
+    _FRAMES
+    | frozenset(range(0xE0, 0xF0))
+    | {_HUFFMAN_TABLES, 0xCC, _START_OF_SCAN, _QUANTIZATION_TABLES, 0xDC, 0xDD, 0xFE}
+)
 _TENSORFLOW_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended, progressive: all Huffman-coded
 # APPn and comments. JFIF (density) and Adobe (colour transform) change how pixels are decoded, the others do not.
 _METADATA = (frozenset(range(0xE0, 0xF0)) - {_ADOBE}) | {0xFE}
@@ -35,8 +41,12 @@ def scan(data: bytes) -> ImageHeader:
             orientation = exif_orientation(data[start + 10 : end])
         if marker not in _METADATA or (marker == _JFIF and data[start + 4 : start + 9] == b"JFIF\0"):
             kept.append((start, end))
-        if marker in _FRAMES and frame is None:
+        if marker in _FRAMES:
+            if frame is not None:
+                raise RejectedError(Reason.DAMAGED, "two frame headers")
             frame = (marker, start, end)
+        if marker in (_HUFFMAN_TABLES, _QUANTIZATION_TABLES):
+            _require_whole_tables(data, marker, start, end)
         tables.add(marker)
         num_scans += marker == _START_OF_SCAN
     if frame is None or not num_scans:
@@ -51,8 +61,8 @@ def scan(data: bytes) -> ImageHeader:
 
 def _read_frame(data: bytes, marker: int, start: int, end: int) -> tuple[int, int, bool]:
     """Returns width, height, and whether TensorFlow decodes such a frame to 8-bit grey or RGB."""
-    if end - start < 10:
-        raise RejectedError(Reason.DAMAGED, "the frame header is too short")
+    if end - start < 10 or end - start != 10 + 3 * data[start + 9]:
+        raise RejectedError(Reason.DAMAGED, f"a frame header of {end - start} bytes")
     bits = data[start + 4]
     height = int.from_bytes(data[start + 5 : start + 7], "big")
     width = int.from_bytes(data[start + 7 : start + 9], "big")
@@ -61,6 +71,18 @@ def _read_frame(data: bytes, marker: int, start: int, end: int) -> tuple[int, in
     if bits != 8:
         raise RejectedError(Reason.UNSUPPORTED_MODE, f"JPEG with {bits} bits per sample")
     return width, height, marker in _TENSORFLOW_FRAMES and num_components in (1, 3)
+
+
+def _require_whole_tables(data: bytes, marker: int, start: int, end: int) -> None:
+    """Raises RejectedError unless the segment is filled by whole tables."""
+    position = start + 4
+    while position < end:
+        if marker == _QUANTIZATION_TABLES:
+            position += 1 + 64 * (1 + (data[position] >> 4))
+        else:
+            position += 17 + sum(data[position + 1 : position + 17])
+    if position != end:
+        raise RejectedError(Reason.DAMAGED, f"tables end at byte {position}, their segment at {end}")
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -80,6 +102,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == 0x01 or 0xD0 <= marker <= _START_OF_IMAGE:  # these stand alone, without a length
             position += 1
             continue
+        if marker not in _KNOWN:
+            raise RejectedError(Reason.DAMAGED, f"unknown marker {marker:#x}")
         length = int.from_bytes(data[position + 1 : position + 3], "big")
         end = position + 1 + length
         if length < 2 or end > len(data):

@@ -20,7 +20,7 @@ _TURN_UPRIGHT = {
 }
 _GREY_MODES = ("1", "L")
 _DEEP_GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
-_COLOR_MODES = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "HSV")
+_COLOR_MODES = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "HSV", "LAB")
 _GREY_ALPHA_MODES = ("LA", "La")
 
 
@@ -124,6 +124,8 @@ def _high_byte(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # Pillow cannot convert it in one step
+        image = image.convert("LA")
     with_alpha = image.convert("RGBA")
     background = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(background, with_alpha).convert("RGB")
