@@ -1,18 +1,20 @@
 """One conversion from beginning to end: look at the input, run the job, judge its result, publish the dataset."""
 
 import collections
+import contextlib
 import dataclasses
 import importlib.metadata
 import platform
 import tempfile
 import time
 
-from apache_beam.options.pipeline_options import PipelineOptions
+import apache_beam as beam
 
-from preprocessing import output, pipeline, progress, schema, sources, storage
+from preprocessing import output, pipeline, progress, runner, schema, storage
 from preprocessing.dataset_info import DatasetInfo, RowCounts, SplitInfo
 from preprocessing.errors import UserError
 from preprocessing.options import ConvertOptions
+from preprocessing.rows import Source
 
 _RECORDED_PACKAGES = ("tpu-images", "apache-beam", "pillow", "numpy")
 
@@ -30,20 +32,38 @@ class Conversion:
     elapsed_secs: float
 
 
-def convert(options: ConvertOptions, beam_options: PipelineOptions, *, is_overwriting: bool = False) -> Conversion:
-    """Makes the dataset directory `options.output`, or finds that it is there already.
+def find_existing(options: ConvertOptions) -> Conversion | None:
+    """Returns the finished conversion when the dataset is there already, made with the same options; None without one.
 
     Raises:
-      UserError: when the input cannot be used, too many of its rows are bad, or something else is at the output.
+      UserError: when something else is at the output.
     """
     existing = output.existing_dataset(options.output)
-    if existing is not None and not is_overwriting:
-        return _already_there(existing, options)
-    source = sources.open_source(options)
+    if existing is None:
+        return None
+    if existing.options != options.to_record():
+        raise UserError(
+            "holds a dataset made with other options", where=options.output, remedy="--overwrite replaces it"
+        )
+    if not output.is_complete(options.output, existing):
+        raise UserError("holds a damaged dataset", where=options.output, remedy="--overwrite makes it anew")
+    return Conversion(existing, {}, {}, 0.0)
+
+
+def convert(options: ConvertOptions, source: Source, runner_options: runner.RunnerOptions) -> Conversion:
+    """Makes the dataset directory `options.output`, in place of a dataset that is there.
+
+    Raises:
+      UserError: when too many rows are bad, the output cannot be written, or something that is no dataset is there.
+    """
+    output.existing_dataset(options.output)
     started_secs = time.monotonic()
     with output.staging(options.output) as staging, tempfile.TemporaryDirectory() as progress_folder:
-        with progress.shown(progress_folder):
-            pipeline.run(source, options, pipeline.Places(staging, progress_folder), beam_options)
+        places = pipeline.Places(staging, progress_folder if runner_options.is_local else "")
+        job = runner.create_pipeline(runner_options, (options.input, options.output))
+        pipeline.build(job, source, options, places)
+        with progress.shown(progress_folder) if runner_options.is_local else contextlib.nullcontext():
+            _run(job, options.output)
         results = pipeline.Results.from_json(storage.read_text(storage.join(staging, pipeline.RESULTS_FILE)))
         _require_few_bad_rows(results, options, staging)
         info = dataset_info(results, source.class_names, options)
@@ -74,14 +94,12 @@ def failed_list(path: str) -> str:
     return f"{path.rstrip('/')}.{schema.QUARANTINE_FILE}"
 
 
-def _already_there(existing: DatasetInfo, options: ConvertOptions) -> Conversion:
-    if existing.options != options.to_record():
-        raise UserError(
-            "holds a dataset made with other options", where=options.output, remedy="--overwrite replaces it"
-        )
-    if not output.is_complete(options.output, existing):
-        raise UserError("holds a damaged dataset", where=options.output, remedy="--overwrite makes it anew")
-    return Conversion(existing, {}, {}, 0.0)
+def _run(job: beam.Pipeline, output_place: str) -> None:
+    try:
+        job.run().wait_until_finish()
+    except UserError as error:
+        # Beam appends the name of the step, which says nothing to the user.
+        raise UserError(str(error).partition(" [while running")[0], where=output_place) from error
 
 
 def _require_few_bad_rows(results: pipeline.Results, options: ConvertOptions, staging: str) -> None:

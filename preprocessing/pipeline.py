@@ -8,8 +8,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from preprocessing import groups, schema, storage, transforms, writer
 from preprocessing.dataset_info import ShardInfo
@@ -19,7 +17,6 @@ from preprocessing.rows import Source
 from preprocessing.split import SplitFractions
 
 RESULTS_FILE = "results.json"
-DIRECT_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,20 +51,11 @@ class Results:
         return cls(fields["num_rows"], shards, fields["quarantined"], fields["changed"])
 
 
-def run(source: Source, options: ConvertOptions, places: Places, beam_options: PipelineOptions) -> None:
-    """Runs the job to its end; afterwards `places.staging` holds the shards, the quarantine list and RESULTS_FILE."""
-    runner_name = beam_options.view_as(StandardOptions).runner or DIRECT_RUNNERS[0]
-    # By its name, "DirectRunner" would first try to download the Prism runner.
-    runner = FnApiRunner() if runner_name in DIRECT_RUNNERS else runner_name
-    if beam_options.view_as(DirectOptions).direct_num_workers != 1:
-        beam_options.view_as(DirectOptions).direct_running_mode = "multi_processing"
-    pipeline = beam.Pipeline(runner=runner, options=beam_options)
-    build(pipeline, source, options, places)
-    pipeline.run().wait_until_finish()
-
-
 def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, places: Places) -> None:
-    """Adds the whole job to a pipeline."""
+    """Adds the whole job to a pipeline.
+
+    When it has run, `places.staging` holds the shards, the lists of quarantined and changed rows, and RESULTS_FILE.
+    """
     num_threads = storage.of(options.input).num_threads
     rows = (
         pipeline

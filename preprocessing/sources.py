@@ -19,7 +19,10 @@ def open_source(options: ConvertOptions) -> rows.Source:
     place = storage.of(where)
     labels = rows.read_labels(options.labels_file) if options.labels_file else None
     if place.is_folder(where):
-        return folders.open_folder(where, labels, options.allowed_prefixes)
+        source = folders.open_folder(where, labels, options.allowed_prefixes)
+        if source.has_splits and options.fractions is not None:
+            raise UserError("the folders already say which split is which", where="--split", remedy="leave it out")
+        return source
     if place.exists(where):
         return manifests.open_manifest(where, labels, options.allowed_prefixes)
     raise UserError("no such file or folder", where=options.input)

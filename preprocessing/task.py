@@ -5,10 +5,8 @@ import json
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-from preprocessing import command_line
-from preprocessing.errors import UserError, nearest
+from preprocessing import command_line, sources
 from preprocessing.options import DEFAULT_FORMATS, FORMATS, VERIFY_MODES, ConvertOptions, ImageOptions
 from preprocessing.split import SplitFractions
 
@@ -24,10 +22,13 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     options = _options(arguments)
-    from preprocessing import conversion, summary  # noqa: PLC0415 - Beam takes seconds to load; --help needs none of it
+    source = sources.open_source(options)
+    from preprocessing import conversion, runner, summary  # noqa: PLC0415 - Beam takes seconds to load
 
-    beam_options = _beam_options(arguments, rest, parser)
-    finished = conversion.convert(options, beam_options, is_overwriting=arguments.overwrite)
+    runner.require_known_flags(rest, list(parser._option_string_actions))
+    runner_options = runner.RunnerOptions(arguments.runner, arguments.num_workers, tuple(rest))
+    finished = None if arguments.overwrite else conversion.find_existing(options)
+    finished = finished or conversion.convert(options, source, runner_options)
     print(summary.describe(finished, options.output))
     if arguments.summary_file:
         values = summary.values(finished, options.output)
@@ -118,24 +119,6 @@ def _options(arguments: argparse.Namespace) -> ConvertOptions:
         label_offset=arguments.label_offset,
         allowed_prefixes=tuple(arguments.allow_prefix),
         images=images,
-    )
-
-
-def _beam_options(arguments: argparse.Namespace, rest: Sequence[str], parser: argparse.ArgumentParser):
-    """Returns Beam's options; raises UserError for a flag that neither we nor Beam know."""
-    from apache_beam.options import pipeline_options  # noqa: PLC0415
-
-    known: Any = command_line.CommandParser(parser.prog, "")
-    for options_class in pipeline_options.PipelineOptions.__subclasses__():
-        options_class._add_argparse_args(known)
-    _, unknown = known.parse_known_args(rest)
-    for word in unknown:
-        flag = word.partition("=")[0]
-        flags = [*parser._option_string_actions, *known._option_string_actions]
-        raise UserError("no such flag", where=word, remedy=nearest(flag, flags, f"see {parser.prog} --help"))
-    worker_flag = "--num_workers" if arguments.runner == "DataflowRunner" else "--direct_num_workers"
-    return pipeline_options.PipelineOptions(
-        [f"--runner={arguments.runner}", f"{worker_flag}={arguments.num_workers}", *rest]
     )
 
 

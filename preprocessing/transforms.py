@@ -9,6 +9,7 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from preprocessing import progress, reading, schema, shards, storage, writer
+from preprocessing.errors import UserError
 from preprocessing.options import ImageOptions
 from preprocessing.quarantine import QuarantinedRow
 from preprocessing.reading import ScannedImage
@@ -163,7 +164,10 @@ class WriteShard(_ThreadedDoFn):
         (split, index, num_shards), batches = element
         path = storage.join(self._folder, schema.shard_file_name(split, index, num_shards))
         images = itertools.chain.from_iterable(batch.images for batch in batches)
-        shard, not_written = writer.write_shard(path, split, images, self._rules, self._pool, self._progress)
+        try:
+            shard, not_written = writer.write_shard(path, split, images, self._rules, self._pool, self._progress)
+        except OSError as error:
+            raise UserError(f"cannot be written ({error.strerror or error})") from error
         yield from _quarantined_outputs(not_written)
         yield shard
 

@@ -1,0 +1,103 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from preprocessing import task
+from preprocessing.errors import UserError
+from tests.preprocessing import pictures
+
+
+@pytest.fixture
+def photos(tmp_path):
+    pictures.write_class_folders(tmp_path / "photos", num_per_class=3)
+    return tmp_path / "photos"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "preprocessing.task", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_program_prints_a_summary_and_writes_it(photos, tmp_path):
+    finished = run(photos, tmp_path / "dataset", f"--summary_file={tmp_path / 'summary.json'}")
+    assert finished.returncode == 0, finished.stderr
+    assert "6 rows = 6 written + 0 quarantined + 0 dropped" in finished.stdout
+    assert str(tmp_path / "dataset") in finished.stdout
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["rows_in"], summary["written"]) == (6, 6)
+    assert summary["images_per_sec"] > 0
+
+
+def test_a_mistake_is_one_line_and_status_2(photos, tmp_path):
+    finished = run(photos / "nowhere", tmp_path / "dataset")
+    assert finished.returncode == 2
+    assert finished.stderr.splitlines() == [f"tpu-images convert: {photos / 'nowhere'}: no such file or folder"]
+
+
+def test_debug_shows_the_trace(photos, tmp_path):
+    finished = run(photos / "nowhere", tmp_path / "dataset", "--debug")
+    assert "Traceback" in finished.stderr
+
+
+def test_help_does_not_load_beam():
+    program = "import sys; from preprocessing import task; print('apache_beam' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "False"
+
+
+def write(path: pathlib.Path, text: str) -> pathlib.Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--splt=train:1.0"], "--splt=train:1.0: no such flag; did you mean --split?"),
+        (["--split=train:0.8,tset:0.2"], "no split called 'tset'; did you mean test?"),
+        (["--split=train:0.8"], "add up to 0.8"),
+        (["--max_bad_fraction=7"], "--max_bad_fraction: must lie between 0 and 1"),
+        (["--max_bad_fraction=some"], "invalid float value"),
+        (["--quality=0"], "--quality: must lie between 1 and 100"),
+        (["--num_shards=-1"], "--num_shards"),
+        (["--formats=JPEG,PNGG"], "did you mean PNG?"),
+        (["--verify=never"], "invalid choice"),
+        (["--labels=/nowhere/labels.txt"], "/nowhere/labels.txt: cannot be read"),
+        (["--runner=DirectRuner"], "--runner: no runner called 'DirectRuner'; did you mean DirectRunner?"),
+        (["--num_workers=0"], "--num_workers: must be at least 1"),
+        (["extra"], "extra: no such flag"),
+    ],
+)
+def test_mistakes_in_the_flags(photos, tmp_path, flags, message):
+    with pytest.raises(UserError) as caught:
+        task.main([str(photos), str(tmp_path / "dataset"), *flags])
+    assert message in str(caught.value)
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_flags_of_beam_pass_through(photos, tmp_path):
+    assert (
+        task.main([str(photos), str(tmp_path / "dataset"), "--direct_running_mode=in_memory", "--job_name=mine"]) == 0
+    )
+
+
+def test_label_outside_the_list(photos, tmp_path):
+    labels = write(tmp_path / "labels.txt", "cat\nbird\n")
+    with pytest.raises(UserError, match="label 'dog' is not in --labels; the labels are cat, bird"):
+        task.main([str(photos), str(tmp_path / "dataset"), f"--labels={labels}"])
+
+
+def test_split_fractions_for_input_with_split_folders(photos, tmp_path):
+    photos.rename(tmp_path / "train")
+    (tmp_path / "all").mkdir()
+    (tmp_path / "train").rename(tmp_path / "all" / "train")
+    with pytest.raises(UserError, match="--split: the folders already say"):
+        task.main([str(tmp_path / "all"), str(tmp_path / "dataset"), "--split=train:1.0"])
+
+
+def test_dataflow_needs_places_that_it_can_reach(photos, tmp_path):
+    with pytest.raises(UserError, match=r"DataflowRunner.*gs://"):
+        task.main([str(photos), str(tmp_path / "dataset"), "--runner=DataflowRunner"])
