@@ -9,6 +9,7 @@ makes of it a module that JAX accepts, and `as_jax_function` a function that `ja
 import dataclasses
 import hashlib
 import itertools
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,14 @@ class TensorType:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
+class DynamicShapeError(ValueError):
+    """An operation's result has a shape that depends on the data; `op_name` is its name in the traced graph."""
+
+    def __init__(self, op_name: str):
+        self.op_name = op_name
+        super().__init__(f"the shape of {op_name} depends on the data")
+
+
 @dataclasses.dataclass(frozen=True)
 class Program:
     """A StableHLO program for one replica.
@@ -56,9 +65,13 @@ class Program:
         return hashlib.sha256(self.portable_bytes).hexdigest()
 
 
-def lower(function: Any, *argument_specs: Any) -> bytes:
-    """Returns the StableHLO bytecode that TensorFlow makes of a `tf.function(jit_compile=True)` for these arguments."""
-    return function.experimental_get_compiler_ir(*argument_specs)(stage="stablehlo_serialized")
+def lower(concrete_function: Any) -> bytes:
+    """Returns the StableHLO bytecode that TensorFlow makes of a concrete function whose inputs have static shapes."""
+    # The public way, `tf.function.experimental_get_compiler_ir`, puts the function into another one, whose name
+    # then comes before that of every operation.
+    from tensorflow.python.eager.polymorphic_function import compiler_ir  # noqa: PLC0415 (see the module's text)
+
+    return compiler_ir.from_concrete_function(concrete_function)(stage="stablehlo_serialized")
 
 
 def prepare(bytecode: bytes) -> Program:
@@ -70,11 +83,15 @@ def prepare(bytecode: bytes) -> Program:
     - the replica id is the partition id, for the same reason;
     - names that differ from run to run (a counter in the module's name, paths of source files) are dropped, so that
       the digest tells programs apart, and nothing else. The names of operations stay.
+
+    Raises:
+      DynamicShapeError: when a shape depends on the data.
     """
     with jax_mlir.make_ir_context(), ir.Location.unknown():
         module = ir.Module.parse(bytecode)
         channels = itertools.count(1)
         for operation in list(_operations(module.operation)):
+            _check_static(operation)
             _rewrite(operation, channels)
         module.operation.attributes["sym_name"] = ir.StringAttr.get("step")
         return _program(module, jax_extend_mlir.serialize_portable_artifact(module, _PORTABLE_VERSION))
@@ -132,6 +149,18 @@ def _operations(operation: Any) -> Iterator[Any]:
                 yield from _operations(inner.operation)
 
 
+def _check_static(operation: Any) -> None:
+    for result in operation.results:
+        if isinstance(result.type, ir.RankedTensorType) and not result.type.has_static_shape:
+            raise DynamicShapeError(_op_name(operation.location))
+
+
+def _op_name(location: Any) -> str:
+    """Returns the name that TensorFlow's bridge gave an operation's location, which is that of the traced operation."""
+    parts = location.locations if isinstance(location, ir.FusedLoc) else [location]
+    return next((part.name_str for part in parts if isinstance(part, ir.NameLoc)), "an operation")
+
+
 def _rewrite(operation: Any, channels: Iterator[int]) -> None:
     location = operation.location
     if isinstance(location, ir.FusedLoc):
@@ -174,12 +203,27 @@ def _updated_inputs(module: Any) -> Mapping[int, int]:
     if "mhlo.input_output_alias" not in attributes:
         return {}
     return {
-        ir.DenseI64ArrayAttr(entry["output_index"])[0]: ir.IntegerAttr(entry["alias"]["parameter_number"]).value
+        _result_index(entry): ir.IntegerAttr(entry["alias"]["parameter_number"]).value
         for entry in attributes["mhlo.input_output_alias"]
     }
 
 
-_DTYPES_BY_NAME = {"i1": np.bool_, "bf16": jax.numpy.bfloat16, "f16": np.float16, "f32": np.float32, "f64": np.float64}
+def _result_index(entry: Any) -> int:
+    path = list(ir.DenseI64ArrayAttr(entry["output_index"]))
+    return path[0] if path else 0  # a lone result is no tuple, and has no index
+
+
+_DTYPES_BY_NAME: Mapping[str, Any] = types.MappingProxyType(
+    {
+        "i1": np.bool_,
+        "bf16": jax.numpy.bfloat16,
+        "f16": np.float16,
+        "f32": np.float32,
+        "f64": np.float64,
+        "complex<f32>": np.complex64,
+        "complex<f64>": np.complex128,
+    }
+)
 
 
 def _tensor_type(mlir_type: Any) -> TensorType:
@@ -199,6 +243,6 @@ def _abstract_value(tensor_type: TensorType) -> Any:
     return jax.core.ShapedArray(tensor_type.shape, tensor_type.dtype)
 
 
-def shape_structs(types: Sequence[TensorType], sharding: Any = None) -> list[jax.ShapeDtypeStruct]:
+def shape_structs(tensor_types: Sequence[TensorType], sharding: Any = None) -> list[jax.ShapeDtypeStruct]:
     """Returns the types as `jax.jit(...).lower` takes them."""
-    return [jax.ShapeDtypeStruct(item.shape, item.dtype, sharding=sharding) for item in types]
+    return [jax.ShapeDtypeStruct(item.shape, item.dtype, sharding=sharding) for item in tensor_types]

@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Any
 
+from trainer.engine import pjrt_step, stablehlo, topology
+
 PROGRAM_FILE = "program.mlirbc"
 REQUEST_FILE = "request.json"
 RESULT_FILE = "result.json"
@@ -22,10 +24,11 @@ SCHEDULED_FILE = "scheduled.hlo"
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to compile for: a topology's name, and how many of the program's inputs are the batch."""
+    """What to compile for, and the fields of the program's `pjrt_step.StepInterface`."""
 
     topology_name: str
     num_batch_inputs: int
+    is_per_replica: tuple[bool, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +58,12 @@ def main(directory: pathlib.Path) -> None:
 
 
 def _compile(directory: pathlib.Path, request: Request) -> CompilerFigures:
-    # JAX is imported here, in the worker's own environment; the caller takes only the names above.
-    from trainer.engine import pjrt_step, stablehlo, topology  # noqa: PLC0415
-
     program = stablehlo.read((directory / PROGRAM_FILE).read_bytes())
     mesh = pjrt_step.replica_mesh(topology.compile_only_devices(topology.parse(request.topology_name)))
-    step = pjrt_step.ReplicatedStep(program, mesh, request.num_batch_inputs, platform="tpu")
+    interface = pjrt_step.StepInterface(request.num_batch_inputs, tuple(request.is_per_replica))
+    step = pjrt_step.ReplicatedStep(program, interface, mesh, platform="tpu")
     start_secs = time.monotonic()
-    compiled = step.lower().compile()
+    compiled = step.compile()
     compile_secs = time.monotonic() - start_secs
     (directory / SCHEDULED_FILE).write_text(compiled.as_text())
     return _figures(compiled, compile_secs)

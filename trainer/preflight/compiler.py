@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from trainer.engine import pjrt_step, stablehlo
 from trainer.engine import topology as tpu_topology
 from trainer.errors import UserError
 from trainer.preflight import compile_worker, hlo
@@ -26,10 +27,10 @@ _STDERR_TAIL_CHARACTERS = 600
 
 @dataclasses.dataclass(frozen=True)
 class StepToCompile:
-    """A step program as bytes: `portable_bytes` of a `stablehlo.Program`, whose first inputs are the batch."""
+    """A step program for one replica, and how its inputs and results are meant."""
 
-    portable_bytes: bytes
-    num_batch_inputs: int
+    program: stablehlo.Program
+    interface: pjrt_step.StepInterface
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +94,9 @@ class TpuCompiler:
 
 
 def _cache_key(step: StepToCompile, topology: tpu_topology.Topology) -> str:
-    parts = [_CACHE_FORMAT, topology.name, step.num_batch_inputs, *map(_version, ("libtpu", "jax", "jaxlib"))]
-    digest = hashlib.sha256(json.dumps(parts).encode())
-    digest.update(step.portable_bytes)
-    return digest.hexdigest()
+    versions = [_version(distribution) for distribution in ("libtpu", "jax", "jaxlib")]
+    parts = [_CACHE_FORMAT, step.program.digest, dataclasses.astuple(step.interface), topology.name, versions]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _version(distribution: str) -> str:
@@ -110,8 +110,8 @@ def _version(distribution: str) -> str:
 def _compile_in_process(step: StepToCompile, topology: tpu_topology.Topology, progress: Progress) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="preflight-") as name:
         directory = pathlib.Path(name)
-        request = compile_worker.Request(topology.name, step.num_batch_inputs)
-        (directory / compile_worker.PROGRAM_FILE).write_bytes(step.portable_bytes)
+        request = compile_worker.Request(topology.name, **dataclasses.asdict(step.interface))
+        (directory / compile_worker.PROGRAM_FILE).write_bytes(step.program.portable_bytes)
         (directory / compile_worker.REQUEST_FILE).write_text(json.dumps(dataclasses.asdict(request)))
         _run_worker(directory, topology, progress)
         result = json.loads((directory / compile_worker.RESULT_FILE).read_text())

@@ -27,7 +27,7 @@ class Step(tf.Module):
 
 
 def lowered(function, *specs) -> stablehlo.Program:
-    return stablehlo.prepare(stablehlo.lower(function, *specs))
+    return stablehlo.prepare(stablehlo.lower(function.get_concrete_function(*specs)))
 
 
 def lowered_step(batch_spec=BATCH) -> stablehlo.Program:

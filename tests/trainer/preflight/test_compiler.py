@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.engine import stablehlo, topology
+from trainer.engine import pjrt_step, stablehlo, topology
 from trainer.errors import UserError
 from trainer.preflight import compiler
 
@@ -20,8 +20,9 @@ def step_program(num_rows: int = 256, num_columns: int = 512) -> compiler.StepTo
         weight.assign_add(tf.matmul(batch, product, transpose_a=True))
         return tf.reduce_sum(product)
 
-    program = stablehlo.prepare(stablehlo.lower(step, tf.TensorSpec([num_rows, num_columns])))
-    return compiler.StepToCompile(program.portable_bytes, num_batch_inputs=1)
+    function = step.get_concrete_function(tf.TensorSpec([num_rows, num_columns]))
+    program = stablehlo.prepare(stablehlo.lower(function))
+    return compiler.StepToCompile(program, pjrt_step.StepInterface(num_batch_inputs=1, is_per_replica=(False,)))
 
 
 @pytest.mark.slow
@@ -65,6 +66,7 @@ def test_a_program_that_the_compiler_refuses_is_a_user_error(tmp_path):
     exported = jax.export.export(jax.jit(lambda x: jax.numpy.linalg.eig(x)[0]), platforms=["cpu"])(
         jax.ShapeDtypeStruct((4, 4), np.float32)
     )
-    step = compiler.StepToCompile(exported.mlir_module_serialized, num_batch_inputs=1)
+    program = stablehlo.read(exported.mlir_module_serialized)
+    step = compiler.StepToCompile(program, pjrt_step.StepInterface(num_batch_inputs=1, is_per_replica=(False,)))
     with pytest.raises(UserError, match="v5e:1x1: the TPU compiler refuses the program"):
         compiler.TpuCompiler(tmp_path).compile(step, topology.parse("v5e"))

@@ -1,0 +1,101 @@
+"""Says why a step cannot run under XLA: which operation, which line of the model made it, and the usual remedy."""
+
+import linecache
+import pathlib
+import re
+import traceback
+import types
+from collections.abc import Iterable, Mapping
+
+import tensorflow as tf
+
+from trainer.engine import stablehlo
+from trainer.errors import UserError, one_line
+
+_NO_LOWERING = re.compile(
+    r"No registered '(?P<type>\w+)' OpKernel for \S+ devices compatible with node \{\{node (?P<name>[^}]+)\}\}"
+)
+_NOT_CONSTANT = re.compile(r"Input \d+ to node `(?P<name>[^`]+)` with op (?P<type>\w+) must be a compile-time constant")
+_MAX_MESSAGE_CHARACTERS = 400
+
+_PYTHON_REMEDY = "Python code cannot run on the device: move it to input_fn, host_call or eval_metrics"
+_STRING_REMEDY = "strings stay on the host: move it to input_fn, host_call or eval_metrics"
+_SUMMARY_REMEDY = "return the tensor in `scalars` or `host_call` of the TPUEstimatorSpec"
+_STATIC_REMEDY = "give every shape as a Python number; keep all elements and weigh unwanted ones with 0 (tf.where)"
+_OTHER_REMEDY = "use another operation, or move it to input_fn"
+_REMEDIES: Mapping[str, str] = types.MappingProxyType(
+    {
+        "PyFunc": _PYTHON_REMEDY,
+        "PyFuncStateless": _PYTHON_REMEDY,
+        "EagerPyFunc": _PYTHON_REMEDY,
+        "ScalarSummary": _SUMMARY_REMEDY,
+        "ImageSummary": _SUMMARY_REMEDY,
+        "HistogramSummary": _SUMMARY_REMEDY,
+        "WriteScalarSummary": _SUMMARY_REMEDY,
+        "StringFormat": "tf.print does not run on the device: return the tensor from host_call and print it there",
+        "PrintV2": "tf.print does not run on the device: return the tensor from host_call and print it there",
+        "DecodeJpeg": "decode images in input_fn",
+    }
+)
+# Frames of these belong to whoever called the model, or to what the model called.
+_ENGINE = pathlib.PurePath(__file__).parent
+_FOREIGN_PATHS = ("/site-packages/", "/dist-packages/", "/lib/python3", f"{_ENGINE}/", f"{_ENGINE.parent}/estimator/")
+
+
+def explain(error: Exception, graph: tf.Graph) -> UserError:
+    """Returns the error to show for what TensorFlow's bridge to XLA, or `stablehlo.prepare`, raised.
+
+    Args:
+      error: what was raised.
+      graph: the traced graph, whose operations know which line made them.
+    """
+    message = str(error)
+    if isinstance(error, stablehlo.DynamicShapeError):
+        return _at_operation(f"its shape depends on the data ({error.op_name})", error.op_name, graph, _STATIC_REMEDY)
+    if match := _NO_LOWERING.search(message):
+        what = f"the operation {match['type']} ({match['name']}) does not run on TPUs, nor under XLA elsewhere"
+        return _at_operation(what, match["name"], graph, _remedy(match["type"], match["name"], graph))
+    if match := _NOT_CONSTANT.search(message):
+        what = f"a shape or axis of {match['type']} ({match['name']}) depends on the data"
+        return _at_operation(what, match["name"], graph, _STATIC_REMEDY)
+    return UserError(f"the step cannot be lowered for XLA: {one_line(message[:_MAX_MESSAGE_CHARACTERS])}")
+
+
+def source_line(operation: tf.Operation) -> str:
+    """Returns `file:line (code)` of the line of the model that made `operation`; empty when there is none."""
+    frames = [frame for frame in operation.traceback if _is_of_the_model(frame)]
+    if not frames:
+        return ""
+    frame = frames[-1]
+    code = linecache.getline(frame.filename, frame.lineno or 0).strip()
+    return f"{frame.filename}:{frame.lineno}" + (f" ({code})" if code else "")
+
+
+def _is_of_the_model(frame: traceback.FrameSummary) -> bool:
+    path = pathlib.PurePath(frame.filename).as_posix()
+    return path.endswith(".py") and not any(part in path for part in _FOREIGN_PATHS)
+
+
+def _at_operation(what: str, name: str, graph: tf.Graph, remedy: str) -> UserError:
+    operation = _find(name, graph)
+    return UserError(what, where=source_line(operation) if operation else "", remedy=remedy)
+
+
+def _remedy(op_type: str, name: str, graph: tf.Graph) -> str:
+    operation = _find(name, graph)
+    if op_type not in _REMEDIES and operation and _touches_strings(operation):
+        return _STRING_REMEDY
+    return _REMEDIES.get(op_type, _OTHER_REMEDY)
+
+
+def _touches_strings(operation: tf.Operation) -> bool:
+    tensors: Iterable[tf.Tensor] = (*operation.inputs, *operation.outputs)
+    return any(tensor.dtype == tf.string for tensor in tensors)
+
+
+def _find(name: str, graph: tf.Graph) -> tf.Operation | None:
+    """Returns the graph's operation; inlining a function puts the name of its call before those of its operations."""
+    operations = {operation.name: operation for operation in graph.get_operations()}
+    parts = name.split("/")
+    candidates = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((operations[candidate] for candidate in candidates if candidate in operations), None)
