@@ -45,6 +45,16 @@ class Engine(Protocol):
         ...
 
     @property
+    def num_local_replicas(self) -> int:
+        """How many of them this process feeds."""
+        ...
+
+    @property
+    def process_index(self) -> int:
+        """The number of this process among those that feed the same step."""
+        ...
+
+    @property
     def needs_static_shapes(self) -> bool:
         """Whether every dimension of the batch must be known when the step is traced."""
         ...

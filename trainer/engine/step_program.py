@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.python.framework import func_graph
 
 from trainer import replica
-from trainer.engine import subgraph
+from trainer.engine import subgraph, tpu_functions
 from trainer.engine import variables as variable_stores
 from trainer.engine.effects import Effects
 
@@ -75,11 +75,12 @@ class StepTrace:
     inputs: tuple[tf.Tensor, ...]
     result: StepResult
 
-    def program(self, fetches: Mapping[str, Any] | None = None) -> StepProgram:
+    def program(self, fetches: Mapping[str, Any] | None = None, feeds: Sequence[tf.Tensor] = ()) -> StepProgram:
         """Returns the step as a program, with further tensors and operations of the graph under `fetches`.
 
         Args:
           fetches: nested mapping; becomes the output `fetches` in `replicated`. An operation runs, and gives 0.
+          feeds: further tensors of the graph that the program takes after its batch.
         """
         replicated = dict(self.result.replicated)
         if fetches is not None:
@@ -87,10 +88,11 @@ class StepTrace:
         outputs = {"replicated": replicated, "per_replica": dict(self.result.per_replica)}
         with self.graph.as_default():
             outputs = tf.nest.map_structure(_as_graph_tensor, outputs)
-        function = self.function(self.inputs, outputs, self.result.targets, self.result.effects)
+        inputs = (*self.inputs, *feeds)
+        function = self.function(inputs, outputs, self.result.targets, self.result.effects)
         return StepProgram(
             concrete_function=function,
-            batch_specs=tuple(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self.inputs),
+            batch_specs=tuple(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs),
             variables=self._captured_variables(function),
             output_structure=tf.nest.map_structure(tf.type_spec_from_value, outputs),
             is_per_replica=_is_per_replica(outputs),
@@ -148,7 +150,8 @@ def trace_step(
             for spec in tf.nest.flatten(batch_spec, expand_composites=True)
         ]
         batch = tf.nest.pack_sequence_as(batch_spec, inputs, expand_composites=True)
-        with replica.tracing(context or replica.ReplicaContext()):
+        context = context or replica.ReplicaContext()
+        with replica.tracing(context), tpu_functions.routed_to(context):
             result = step_fn(batch)
     store.adopt(graph._watched_variables)
     trace = StepTrace(graph, store, tuple(inputs), result)

@@ -31,6 +31,8 @@ class TfEngine:
     """One replica on this machine."""
 
     num_replicas = 1
+    num_local_replicas = 1
+    process_index = 0
     needs_static_shapes = False
 
     def replica_context(self) -> replica.ReplicaContext:

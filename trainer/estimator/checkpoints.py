@@ -1,0 +1,206 @@
+"""Checkpoints: TensorFlow's name-based format, each file complete or absent, damage found before it is believed.
+
+`model.ckpt-STEP.data-00000-of-00001` and `.index` are written under a temporary name and renamed, data first; the state
+file `checkpoint` follows. So what the state file names is whole, unless something damaged it later: reading checks
+the checksums, and goes back to the newest whole checkpoint.
+"""
+
+import dataclasses
+import posixpath
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from google.protobuf import text_format
+from tensorflow.python.training import checkpoint_state_pb2
+
+from trainer.errors import UserError
+
+STATE_FILE = "checkpoint"
+_PREFIX = "model.ckpt"
+_INDEX_NAME = re.compile(rf"({re.escape(_PREFIX)}-(\d+))\.index")
+_DATA_SUFFIX = ".data-00000-of-00001"
+_DAMAGE = (tf.errors.OpError, ValueError, RuntimeError)
+
+
+class DamagedCheckpointError(UserError):
+    """A checkpoint cannot be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RetentionPolicy:
+    """Which checkpoints are kept: the newest `max_to_keep` (None or 0: all), and one per `keep_every_n_hours`."""
+
+    max_to_keep: int | None = 5
+    keep_every_n_hours: float = 10000
+
+
+class CheckpointDirectory:
+    """The checkpoints of one model_dir."""
+
+    def __init__(self, model_dir: str, policy: RetentionPolicy = RetentionPolicy()):
+        self._model_dir = model_dir
+        self._policy = policy
+        self._last_kept_secs = time.time()
+
+    def save(self, values: Mapping[str, Any], step: int) -> str:
+        """Writes a checkpoint and makes it the latest; returns its path without suffix.
+
+        Args:
+          values: tensors or arrays by name.
+          step: the global step.
+        """
+        path = self.path(step)
+        tf.io.gfile.makedirs(self._model_dir)
+        _write(path, values)
+        # Later ones are of a future that was given up, when training went back to a checkpoint before damage.
+        earlier = [prefix for prefix in reversed(self._present()) if step_of(prefix) < step]
+        expired = self._expired([*earlier, path])
+        self._write_state([prefix for prefix in [*earlier, path] if prefix not in expired])
+        for prefix in expired:
+            remove(prefix)
+        return path
+
+    def path(self, step: int) -> str:
+        """Returns the path, without suffix, of a step's checkpoint."""
+        return posixpath.join(self._model_dir, f"{_PREFIX}-{step}")
+
+    def latest(self) -> str | None:
+        """Returns the path of the newest checkpoint; None without any. What is in it has not been read."""
+        present = self._present()
+        return present[0] if present else None
+
+    def _present(self) -> list[str]:
+        return [path for path in self.candidates() if tf.io.gfile.exists(path + ".index")]
+
+    def candidates(self) -> list[str]:
+        """Returns the paths of the checkpoints that should be there, newest first.
+
+        The state file decides which is the newest. Without one, or when it is garbage, the files themselves do.
+        """
+        listed = self._listed()[::-1]
+        if self._has_state_file() and not listed:
+            logging.warning("%s/%s cannot be read: taking the files that are there", self._model_dir, STATE_FILE)
+        return listed + [path for path in self._on_disk() if path not in listed]
+
+    def read_newest(self) -> tuple[str, dict[str, np.ndarray]] | None:
+        """Reads the newest checkpoint that is whole; returns its path and its values, None when there never was one.
+
+        Raises:
+          UserError: all checkpoints are damaged, or the state file tells of some and there are none.
+        """
+        damaged = []
+        for path in self.candidates():
+            try:
+                values = read(path)
+            except DamagedCheckpointError as error:
+                logging.error("%s; going back to the checkpoint before it", error)
+                damaged.append(path)
+                continue
+            return path, values
+        if damaged or self._has_state_file():
+            raise UserError(
+                f"no checkpoint can be read (tried {', '.join(map(posixpath.basename, damaged)) or STATE_FILE})",
+                where=self._model_dir,
+                remedy="restore one from a backup, or give another model_dir to start anew",
+            )
+        return None
+
+    def _listed(self) -> list[str]:
+        """Returns the paths in the state file, oldest first; none if it is missing or garbage."""
+        if not self._has_state_file():
+            return []
+        state = checkpoint_state_pb2.CheckpointState()
+        try:
+            with tf.io.gfile.GFile(posixpath.join(self._model_dir, STATE_FILE)) as file:
+                text_format.Parse(file.read(), state)
+        except (text_format.ParseError, UnicodeDecodeError, tf.errors.OpError):
+            return []
+        newest = state.model_checkpoint_path
+        paths = [*(path for path in state.all_model_checkpoint_paths if path != newest), newest]
+        return [posixpath.join(self._model_dir, posixpath.basename(path)) for path in paths if path]
+
+    def _has_state_file(self) -> bool:
+        return tf.io.gfile.exists(posixpath.join(self._model_dir, STATE_FILE))
+
+    def _on_disk(self) -> list[str]:
+        if not tf.io.gfile.isdir(self._model_dir):
+            return []
+        matches = [match for name in tf.io.gfile.listdir(self._model_dir) if (match := _INDEX_NAME.fullmatch(name))]
+        matches.sort(key=lambda match: int(match.group(2)), reverse=True)
+        return [posixpath.join(self._model_dir, match.group(1)) for match in matches]
+
+    def _expired(self, paths: list[str]) -> list[str]:
+        if not self._policy.max_to_keep:
+            return []
+        expired = []
+        for path in paths[: -self._policy.max_to_keep]:
+            if time.time() - self._last_kept_secs >= self._policy.keep_every_n_hours * 3600:
+                self._last_kept_secs = time.time()
+            else:
+                expired.append(path)
+        return expired
+
+    def _write_state(self, paths: list[str]) -> None:
+        names = [posixpath.basename(path) for path in paths]
+        state = checkpoint_state_pb2.CheckpointState(
+            model_checkpoint_path=names[-1], all_model_checkpoint_paths=names, last_preserved_timestamp=time.time()
+        )
+        path = posixpath.join(self._model_dir, STATE_FILE)
+        with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
+            file.write(text_format.MessageToString(state))
+        tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+
+
+def step_of(path: str) -> int:
+    """Returns the global step in a checkpoint's name."""
+    return int(path.rpartition("-")[2])
+
+
+def read(path: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """Returns variables of a checkpoint by name: those that are asked for and there, or all.
+
+    Raises:
+      DamagedCheckpointError: it is not there, or damaged.
+    """
+    try:
+        reader = tf.train.load_checkpoint(path)
+        present = reader.get_variable_to_shape_map()
+        wanted = present if names is None else [name for name in names if name in present]
+        return {name: reader.get_tensor(name) for name in wanted}
+    except _DAMAGE as error:
+        raise DamagedCheckpointError(f"damaged or missing ({_first_line(error)})", where=path) from error
+
+
+def global_step(path: str) -> int:
+    """Returns the global step that a checkpoint holds; that of its name, when it holds none."""
+    values = read(path, ["global_step"])
+    return int(values["global_step"]) if values else step_of(path)
+
+
+def remove(path: str) -> None:
+    """Deletes a checkpoint, index first: without its index it counts as absent."""
+    for name in [path + ".index", *tf.io.gfile.glob(path + ".data-*"), *tf.io.gfile.glob(path + ".meta")]:
+        if tf.io.gfile.exists(name):
+            tf.io.gfile.remove(name)
+
+
+def _write(path: str, values: Mapping[str, Any]) -> None:
+    temporary = f"{path}.tmp"
+    names = sorted(values)
+    tf.raw_ops.SaveV2(
+        prefix=temporary,
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.convert_to_tensor(values[name]) for name in names],
+    )
+    for suffix in (_DATA_SUFFIX, ".index"):
+        tf.io.gfile.rename(temporary + suffix, path + suffix, overwrite=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

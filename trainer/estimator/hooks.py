@@ -1,0 +1,158 @@
+"""Runs `SessionRunHook`s around steps, and what a program may watch of its training beside them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.estimator.events import EventWriter
+from trainer.estimator.session import StepSession
+
+SessionRunHook = tf.compat.v1.train.SessionRunHook
+SessionRunArgs = tf.compat.v1.train.SessionRunArgs
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far training is.
+
+    Fields:
+      step: the global step that has been reached.
+      last_step: the global step at which training ends; None when the data decide.
+      loss: of the latest step.
+      scalars: the model's named scalars of the latest step.
+      steps_per_sec, examples_per_sec: since the last progress; 0 before there is one.
+    """
+
+    step: int
+    last_step: int | None
+    loss: float
+    scalars: Mapping[str, float]
+    steps_per_sec: float
+    examples_per_sec: float
+
+    @property
+    def remaining_secs(self) -> float | None:
+        """Seconds to the end at this speed; None when not known."""
+        if self.last_step is None or not self.steps_per_sec:
+            return None
+        return (self.last_step - self.step) / self.steps_per_sec
+
+
+class ProgressHook(SessionRunHook):
+    """Hears of the progress every `log_step_count_steps`, when the loss is looked at anyway. Costs nothing else."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """Called with where training is."""
+        raise NotImplementedError
+
+
+class ModelSummaryHook(SessionRunHook):
+    """Writes the summaries that the model_fn made, at the first step and every `every_n_steps` after."""
+
+    def __init__(self, summary: tf.Tensor, events: EventWriter, first_step: int, every_n_steps: int):
+        self._summary = summary
+        self._events = events
+        self._step = first_step
+        self._every_n_steps = every_n_steps
+        self._next_step = first_step + 1
+
+    def before_run(self, run_context: Any) -> Any:
+        """Asks for the summaries when it is time."""
+        self._step += 1
+        return SessionRunArgs(self._summary) if self._step >= self._next_step else None
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        """Writes what came."""
+        if run_values.results is not None:
+            self._next_step = self._step + self._every_n_steps
+            self._events.summary(run_values.results, self._step)
+
+
+@dataclasses.dataclass(frozen=True)
+class StepRequest:
+    """What the hooks want of the next step: graph elements to fetch, and values to feed, both by name."""
+
+    fetches: Mapping[str, Any]
+    feeds: Mapping[str, Any]
+
+
+class HookRunner:
+    """Calls hooks in their order, inside the graph of the step.
+
+    Hooks that override neither `before_run` nor `after_run` cost nothing at a step.
+    """
+
+    def __init__(self, hooks: Sequence[SessionRunHook], session: StepSession):
+        self._hooks = list(hooks)
+        self._session = session
+        self._requests: list[tuple[SessionRunHook, Any, Any]] = []
+        self._per_step: list[SessionRunHook] = [hook for hook in hooks if _acts_on_steps(hook)]
+        self.stop_requested = False
+
+    @property
+    def acts_on_steps(self) -> bool:
+        """Whether any hook wants to be called at each step."""
+        return bool(self._per_step)
+
+    def begin(self) -> None:
+        """Lets hooks add to the graph."""
+        with self._session.graph.as_default():
+            for hook in self._hooks:
+                hook.begin()
+
+    def after_create_session(self) -> None:
+        """Tells hooks that variables have their values."""
+        with self._session.graph.as_default():
+            for hook in self._hooks:
+                hook.after_create_session(self._session, tf.train.Coordinator())
+
+    def before_step(self) -> StepRequest:
+        """Asks hooks what they want of the next step."""
+        self._requests = []
+        fetches: dict[str, Any] = {}
+        feeds: dict[str, Any] = {}
+        with self._session.graph.as_default():
+            for hook in self._per_step:
+                context = tf.compat.v1.train.SessionRunContext(SessionRunArgs(None), self._session)
+                arguments = hook.before_run(context) or SessionRunArgs(None)
+                elements = _elements(arguments.fetches, self._session)
+                self._requests.append((hook, context, elements))
+                for element in tf.nest.flatten(elements, expand_composites=True):
+                    fetches[element.name] = element
+                for key, value in (arguments.feed_dict or {}).items():
+                    feeds[self._session.element(key).name] = value
+        return StepRequest(fetches, feeds)
+
+    def after_step(self, fetched: Mapping[str, Any]) -> None:
+        """Hands hooks the values that they wanted."""
+        with self._session.graph.as_default():
+            for hook, context, elements in self._requests:
+                flat = tf.nest.flatten(elements, expand_composites=True)
+                values = [_value_of(element, fetched) for element in flat]
+                results = tf.nest.pack_sequence_as(elements, values, expand_composites=True) if flat else None
+                hook.after_run(context, tf.compat.v1.train.SessionRunValues(results, None, None))
+                self.stop_requested |= context.stop_requested
+
+    def end(self) -> None:
+        """Tells hooks that the steps are over, as planned."""
+        with self._session.graph.as_default():
+            for hook in self._hooks:
+                hook.end(self._session)
+
+
+def _acts_on_steps(hook: SessionRunHook) -> bool:
+    return any(getattr(type(hook), name) is not getattr(SessionRunHook, name) for name in ("before_run", "after_run"))
+
+
+def _elements(fetches: Any, session: StepSession) -> Any:
+    return () if fetches is None else tf.nest.map_structure(session.element, fetches)
+
+
+def _value_of(element: Any, fetched: Mapping[str, Any]) -> Any:
+    if isinstance(element, tf.Operation):
+        return None
+    array = np.asarray(fetched[element.name])
+    return array[()] if array.ndim == 0 else array

@@ -1,0 +1,52 @@
+"""Where in its input a training was, so that a resumed one reads on from there.
+
+An Estimator calls its input_fn anew in each `train()`, and data start over: that is the contract. But a call that was
+killed is to be continued, not started over. `input_position.json` in the model_dir holds the global step at which the
+call in progress began; it is removed when the call ends as planned.
+"""
+
+import json
+import posixpath
+
+import tensorflow as tf
+from absl import logging
+
+_FILE = "input_position.json"
+
+
+class InputPosition:
+    """The first step of the training call in progress, kept in the model_dir."""
+
+    def __init__(self, model_dir: str):
+        self._path = posixpath.join(model_dir, _FILE)
+
+    def begin(self, step: int) -> int:
+        """Notes that a call begins at `step`; returns how many batches an interrupted one before it had used."""
+        first_step = self._interrupted_at(step)
+        if first_step is None:
+            self._write(step)
+            return 0
+        return step - first_step
+
+    def end(self) -> None:
+        """Notes that the call ended as planned."""
+        if tf.io.gfile.exists(self._path):
+            tf.io.gfile.remove(self._path)
+
+    def _interrupted_at(self, step: int) -> int | None:
+        if not tf.io.gfile.exists(self._path):
+            return None
+        try:
+            with tf.io.gfile.GFile(self._path) as file:
+                first_step = int(json.load(file)["first_step"])
+        except (ValueError, KeyError, TypeError) as error:
+            logging.warning("%s cannot be read (%s): the data start over", self._path, error)
+            return None
+        # A checkpoint from before that call: the data of the call start over as well.
+        return first_step if first_step <= step else None
+
+    def _write(self, step: int) -> None:
+        tf.io.gfile.makedirs(posixpath.dirname(self._path))
+        with tf.io.gfile.GFile(f"{self._path}.tmp", "w") as file:
+            json.dump({"first_step": step}, file)
+        tf.io.gfile.rename(f"{self._path}.tmp", self._path, overwrite=True)

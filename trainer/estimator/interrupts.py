@@ -1,0 +1,54 @@
+"""SIGINT and SIGTERM during training: the step in progress ends, a checkpoint is saved, then training stops.
+
+SIGINT ends in `KeyboardInterrupt`, SIGTERM in `SystemExit(143)`: a program that does nothing about them exits with 130
+and 143. A second SIGINT stops at once, without saving.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from absl import logging
+
+TERMINATED_EXIT_STATUS = 128 + signal.SIGTERM
+
+
+class Interrupts:
+    """Remembers a signal until the loop asks for it."""
+
+    def __init__(self):
+        self._received: int | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether training should save and stop."""
+        return self._received is not None
+
+    def raise_pending(self) -> None:
+        """Raises what the signal that was received stands for."""
+        if self._received == signal.SIGTERM:
+            raise SystemExit(TERMINATED_EXIT_STATUS)
+        if self._received is not None:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Takes the signals over inside the `with` block; outside the main thread Python cannot: nothing happens."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        del frame
+        if self._received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        logging.warning("%s received: saving a checkpoint, then stopping", signal.Signals(number).name)
+        self._received = number

@@ -1,0 +1,135 @@
+"""What training, evaluation, prediction and export of one model share."""
+
+import contextlib
+import functools
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from trainer.engine.engine import Executable
+from trainer.engine.spec import ModeKeys
+from trainer.estimator import calls, input_source, parameters
+from trainer.estimator import warm_start as warm_starts
+from trainer.estimator.checkpoints import CheckpointDirectory, RetentionPolicy
+from trainer.estimator.input_source import BatchStream
+from trainer.estimator.interrupts import Interrupts
+from trainer.estimator.model_programs import ModelPrograms
+from trainer.estimator.model_state import ModelState, restore_names
+from trainer.estimator.replica_batches import ReplicaLayout
+from trainer.estimator.run_config import RunConfig
+from trainer.estimator.tpu_context import Deployment
+
+
+class Model:
+    """A model_fn with its parameters, its variables and programs, its directory and where it runs.
+
+    Args:
+      model_fn: the program's.
+      params: the program's, for model_fn and input_fn.
+      config: with a `model_dir`.
+      deployment_of: gives where a mode runs; called when that is first needed.
+      warm_start_from: path or `WarmStartSettings`, or None.
+      injects_params: whether model_fn and input_fn get `batch_size`, `use_tpu` and `context` in their params.
+    """
+
+    def __init__(
+        self,
+        model_fn: Callable[..., Any],
+        params: Any,
+        config: RunConfig,
+        deployment_of: Callable[[str], Deployment],
+        warm_start_from: Any = None,
+        *,
+        injects_params: bool = False,
+    ):
+        self.model_fn = model_fn
+        self.params = params
+        self.config = config
+        self.model_dir = str(config.model_dir)
+        self.deployment_of = functools.cache(deployment_of)
+        self.programs = ModelPrograms(self._call_model_fn, config.tf_random_seed)
+        self.directory = CheckpointDirectory(
+            self.model_dir, RetentionPolicy(config.keep_checkpoint_max, config.keep_checkpoint_every_n_hours)
+        )
+        self.state = ModelState(self.programs.store, self.directory)
+        self.interrupts = Interrupts()
+        self.is_training = False
+        self._warm_start_from = warm_start_from
+        self._injects_params = injects_params
+
+    def eval_dir(self, name: str | None = None) -> str:
+        """Returns where the events of an evaluation go."""
+        return posixpath.join(self.model_dir, f"eval_{name}" if name else "eval")
+
+    def streams(self, input_fn: Callable[..., Any], mode: str, start_step: int = 0) -> list[BatchStream]:
+        """Calls an input_fn as often as its deployment asks for."""
+        deployment = self.deployment_of(mode)
+        return [
+            input_source.call(input_fn, self._input_arguments(deployment, mode, call, start_step), self.programs.seed)
+            for call in range(deployment.input_calls(mode))
+        ]
+
+    def layout(self, streams: Sequence[BatchStream], mode: str) -> ReplicaLayout:
+        """Returns how the batches of an input_fn reach the replicas."""
+        return ReplicaLayout(streams[0].element_spec, self.deployment_of(mode), mode)
+
+    def initialise(self) -> None:
+        """Gives new variables the values of the warm start, if there is one."""
+        if self._warm_start_from is not None:
+            warm_starts.warm_start(self.programs.store, self._warm_start_from)
+
+    def checkpoint_or_latest(self, path: str | None, purpose: str) -> str | None:
+        """Returns the checkpoint to use; None, with a warning, when the model has not been trained."""
+        path = path or self.directory.latest()
+        if path is None:
+            logging.warning("no trained model in %s: running initialization to %s", self.model_dir, purpose)
+        return path
+
+    @contextlib.contextmanager
+    def holding(self, path: str | None, executable: Executable) -> Iterator[None]:
+        """Inside the `with` block, a program for evaluation or prediction has the values of a checkpoint.
+
+        Its scaffold may say which variable comes from which name. None stands for the first values of the model.
+        """
+        program = executable.program
+        make_scaffold = program.payload.make_scaffold
+        with program.trace.graph.as_default():
+            scaffold = make_scaffold() if make_scaffold else None
+        if path is None:
+            self.initialise()
+            yield
+            return
+        names = restore_names(program.trace, program.variables, scaffold)
+        with self.state.holding(path, names, put_back=self.is_training):
+            yield
+
+    def _call_model_fn(self, features: Any, labels: Any, mode: str, deployment: Deployment) -> Any:
+        params = self.params
+        if self._injects_params:
+            params = parameters.injected(
+                params,
+                batch_size=deployment.model_batch_size(mode),
+                use_tpu=deployment.is_tpu,
+                context=deployment.model_context(mode) if deployment.is_tpu else None,
+            )
+        return calls.model_fn(self.model_fn, features, labels, mode, params=params, config=self.config)
+
+    def _input_arguments(self, deployment: Deployment, mode: str, call: int, start_step: int) -> Mapping[str, Any]:
+        params = {} if self.params is None else self.params
+        if self._injects_params:
+            params = parameters.injected(
+                params,
+                batch_size=deployment.input_batch_size(mode),
+                context=deployment.input_context(mode, call) if deployment.is_tpu else None,
+            )
+        arguments = {"params": params, "config": self.config, "mode": mode, "input_context": _input_context(deployment)}
+        return {**arguments, "start_step": start_step} if mode == ModeKeys.TRAIN else arguments
+
+
+def _input_context(deployment: Deployment) -> tf.distribute.InputContext | None:
+    if deployment.num_hosts == 1:
+        return None
+    return tf.distribute.InputContext(deployment.num_hosts, deployment.host, deployment.num_replicas)

@@ -1,0 +1,142 @@
+"""The values of a model's variables: where they come from when training starts, and when it is evaluated."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from trainer.engine.step_program import StepTrace
+from trainer.engine.variables import GLOBAL_STEP_NAME, VariableStore
+from trainer.errors import UserError
+from trainer.estimator import checkpoints
+from trainer.estimator.checkpoints import CheckpointDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """A checkpoint that has been read: its path, its global step, and its values by name (None: the model has them)."""
+
+    path: str
+    step: int
+    values: Mapping[str, np.ndarray] | None
+
+
+class ModelState:
+    """Loads values into the variables of one model, and knows which checkpoint they are of."""
+
+    def __init__(self, store: VariableStore, directory: CheckpointDirectory):
+        self._store = store
+        self._directory = directory
+        self._source: str | None = None
+
+    def newest(self) -> Snapshot | None:
+        """Returns the newest whole checkpoint; None when there never was one.
+
+        Raises:
+          UserError: none can be read.
+        """
+        if self._source is not None and self._source == self._directory.latest():
+            return Snapshot(self._source, int(self._store.global_step.numpy()), None)
+        found = self._directory.read_newest()
+        if found is None:
+            return None
+        path, values = found
+        step = values.get(GLOBAL_STEP_NAME)
+        return Snapshot(path, checkpoints.step_of(path) if step is None else int(step), values)
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Loads a checkpoint.
+
+        Raises:
+          UserError: it lacks a variable of the model, or has another shape for it.
+        """
+        if snapshot.values is None and self._source == snapshot.path:
+            return
+        values = checkpoints.read(snapshot.path) if snapshot.values is None else snapshot.values
+        self._assign(snapshot.path, {name: name for name in self._store.saved}, values)
+        self._source = snapshot.path
+        logging.info("restored from %s", snapshot.path)
+
+    def changed(self) -> None:
+        """Notes that the variables no longer have the values of a checkpoint."""
+        self._source = None
+
+    def saved_as(self, path: str) -> None:
+        """Notes that the variables have just been saved."""
+        self._source = path
+
+    @contextlib.contextmanager
+    def holding(self, path: str, names: Mapping[str, str], *, put_back: bool) -> Iterator[None]:
+        """Inside the `with` block, variables have the values of a checkpoint.
+
+        Args:
+          path: the checkpoint.
+          names: for each variable by name, the name in the checkpoint.
+          put_back: whether the values from before are needed afterwards.
+
+        Raises:
+          UserError: the checkpoint lacks one of them, or is damaged.
+        """
+        is_there = self._source == path and all(name == other for name, other in names.items())
+        if is_there:
+            yield
+            return
+        before = {name: self._store[name].numpy() for name in names} if put_back else {}
+        source = self._source
+        self._source = None
+        self._assign(path, names, checkpoints.read(path, names.values()))
+        if not put_back and all(name == other for name, other in names.items()):
+            self._source = path if set(names) >= set(self._store.saved) else None
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                self._store[name].assign(value)
+            if put_back:
+                self._source = source
+
+    def _assign(self, path: str, names: Mapping[str, str], values: Mapping[str, np.ndarray]) -> None:
+        missing = sorted(other for other in names.values() if other not in values)
+        if missing:
+            raise UserError(
+                f"lacks {len(missing)} of the model's variables, {', '.join(missing[:3])}{'...' * (len(missing) > 3)}",
+                where=path,
+                remedy="it was written by another model: give another model_dir, or use warm_start_from for part of it",
+            )
+        for name, other in names.items():
+            variable = self._store[name]
+            if not variable.shape.is_compatible_with(values[other].shape):
+                raise UserError(
+                    f"{other} has shape {values[other].shape}, the model's {name} has {tuple(variable.shape)}",
+                    where=path,
+                    remedy="it was written by another model: give another model_dir",
+                )
+            variable.assign(values[other])
+
+
+def restore_names(trace: StepTrace, variables: Sequence[tf.Variable], scaffold: Any) -> dict[str, str]:
+    """Returns, for each variable to be loaded, its name in the checkpoint.
+
+    Args:
+      trace: the trace that the variables belong to.
+      variables: those of the program.
+      scaffold: a `tf.compat.v1.train.Scaffold` or None; its saver may take variables from other names, such as
+        moving averages.
+    """
+    saved = trace.store.saved
+    own_names = {name: name for name, variable in saved.items() if any(variable is other for other in variables)}
+    saver = getattr(scaffold, "saver", None)
+    mapped = getattr(saver, "_var_list", None)
+    if mapped is None:
+        return own_names
+    by_identity = {id(variable): name for name, variable in saved.items()}
+    pairs = (
+        mapped.items()
+        if isinstance(mapped, Mapping)
+        else [(by_identity[id(variable)], variable) for variable in mapped]
+    )
+    return {by_identity[id(variable)]: name for name, variable in pairs}

@@ -1,0 +1,205 @@
+"""What one step is in each mode: calls the model_fn, and says which tensors leave the device and what must run."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from trainer import replica
+from trainer.engine.effects import Effects
+from trainer.engine.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec
+from trainer.engine.step_program import StepResult
+from trainer.estimator import evaluation_metrics
+from trainer.estimator.evaluation_metrics import TracedMetrics
+
+Spec = EstimatorSpec | TPUEstimatorSpec
+# What a sum over replicas is in a traced graph.
+_ALL_REDUCE = "XlaAllReduce"
+# Takes (features, labels), returns the spec.
+ModelCall = Callable[[Any, Any], Spec]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPayload:
+    """What a training trace leaves in Python.
+
+    Fields:
+      hooks: the spec's training hooks.
+      summary: string tensor of the model_fn's own summaries, or None.
+      make_scaffold: as in the spec, or None.
+      host_call: the spec's, with tensors replaced by the structure of the `host_call` output.
+    """
+
+    hooks: Sequence[Any]
+    summary: tf.Tensor | None
+    make_scaffold: Callable[[], Any] | None
+    host_call: Callable[..., Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationPayload:
+    """What an evaluation trace leaves in Python.
+
+    Fields:
+      hooks: the spec's evaluation hooks.
+      make_scaffold: as in the spec, or None.
+      metrics: of an `EstimatorSpec`: part of the same step.
+      metric_fn: of a `TPUEstimatorSpec`: takes the output `metric_tensors` on the host.
+    """
+
+    hooks: Sequence[Any]
+    make_scaffold: Callable[[], Any] | None
+    metrics: TracedMetrics
+    metric_fn: Callable[..., Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionPayload:
+    """What a prediction trace leaves in Python: the spec's hooks, scaffold and export outputs."""
+
+    hooks: Sequence[Any]
+    make_scaffold: Callable[[], Any] | None
+    export_outputs: Mapping[str, Any] | None
+
+
+def training_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
+    """Returns the step function of training.
+
+    Outputs: `loss` and `scalars` (means over replicas), `global_step` (after the step), `host_call`.
+    """
+
+    def step(batch: Any) -> StepResult:
+        spec = model_call(*split(batch))
+        _check_gradients_are_shared()
+        with tf.control_dependencies([spec.train_op]):
+            global_step = tf.compat.v1.train.get_global_step().read_value()
+        host_call = getattr(spec, "host_call", None)
+        scalars = {name: _replica_mean(value) for name, value in (getattr(spec, "scalars", None) or {}).items()}
+        return StepResult(
+            replicated={"loss": _replica_mean(spec.loss), "scalars": scalars, "global_step": global_step},
+            per_replica={"host_call": _outfed(host_call, "host_call")} if host_call else {},
+            targets=[spec.train_op],
+            effects=Effects.LOOSE,
+            payload=TrainingPayload(
+                hooks=spec.training_hooks,
+                summary=_merged_summaries(),
+                make_scaffold=_scaffold_maker(spec),
+                host_call=host_call[0] if host_call else None,
+            ),
+        )
+
+    return step
+
+
+def evaluation_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
+    """Returns the step function of evaluation.
+
+    Outputs: `loss` (mean over replicas), `statistics` (by metric), `metric_tensors`.
+    """
+
+    def step(batch: Any) -> StepResult:
+        spec = model_call(*split(batch))
+        is_tpu_spec = isinstance(spec, TPUEstimatorSpec)
+        metrics = evaluation_metrics.trace(None if is_tpu_spec else spec.eval_metric_ops)
+        eval_metrics = spec.eval_metrics if is_tpu_spec else None
+        return StepResult(
+            replicated={"loss": _replica_mean(spec.loss), "statistics": metrics.statistics},
+            per_replica={"metric_tensors": _outfed(eval_metrics, "eval_metrics")} if eval_metrics else {},
+            targets=metrics.updates,
+            effects=Effects.REQUESTED,
+            payload=EvaluationPayload(
+                hooks=spec.evaluation_hooks,
+                make_scaffold=_scaffold_maker(spec),
+                metrics=metrics,
+                metric_fn=eval_metrics[0] if eval_metrics else None,
+            ),
+        )
+
+    return step
+
+
+def prediction_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
+    """Returns the step function of prediction. Output: `predictions`."""
+
+    def step(batch: Any) -> StepResult:
+        # A Dataset made for evaluation may have labels: they are not for the model to see.
+        spec = model_call(split(batch)[0], None)
+        return StepResult(
+            per_replica={"predictions": spec.predictions},
+            effects=Effects.REQUESTED,
+            payload=PredictionPayload(spec.prediction_hooks, _scaffold_maker(spec), spec.export_outputs),
+        )
+
+    return step
+
+
+def metrics_step(metric_fn: Callable[..., Any]) -> Callable[[Any], StepResult]:
+    """Returns the step function of a metric_fn on the host. Output: `statistics`; the payload is `TracedMetrics`."""
+
+    def step(tensors: Any) -> StepResult:
+        made = metric_fn(**tensors) if isinstance(tensors, Mapping) else metric_fn(*tensors)
+        metrics = evaluation_metrics.trace(made)
+        return StepResult(
+            replicated={"statistics": metrics.statistics},
+            targets=metrics.updates,
+            effects=Effects.REQUESTED,
+            payload=metrics,
+        )
+
+    return step
+
+
+def split(batch: Any) -> tuple[Any, Any]:
+    """Returns `(features, labels)` of what an input_fn yields; labels may be None."""
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return tuple(batch)
+    return batch, None
+
+
+def _check_gradients_are_shared() -> None:
+    operations = tf.compat.v1.get_default_graph().get_operations()
+    if replica.current().num_replicas > 1 and not any(operation.type == _ALL_REDUCE for operation in operations):
+        raise ValueError(
+            "CrossShardOptimizer must be used for model training on TPUs: nothing sums gradients over replicas; "
+            "wrap the optimizer: tf.compat.v1.tpu.CrossShardOptimizer(optimizer)"
+        )
+
+
+def _replica_mean(value: tf.Tensor) -> tf.Tensor:
+    context = replica.current()
+    if context.num_replicas == 1:
+        return tf.convert_to_tensor(value)
+    total = context.all_reduce_sum(tf.cast(value, tf.float32))
+    return tf.cast(total / context.num_replicas, value.dtype)
+
+
+def _outfed(function_and_tensors: tuple[Callable[..., Any], Any], name: str) -> Any:
+    """Returns the tensors of a host function; with several replicas each must have an axis to concatenate them on."""
+    tensors = function_and_tensors[1]
+    tensors = dict(tensors) if isinstance(tensors, Mapping) else list(tensors)
+    if replica.current().num_replicas > 1:
+        for tensor in tf.nest.flatten(tensors):
+            if tensor.shape.rank == 0:
+                raise ValueError(
+                    f"All tensors outfed from TPU should preserve batch size dimension, but got scalar {tensor} in "
+                    f"{name}; give it an axis of replicas, tf.reshape(tensor, [1]), and reduce it in the function"
+                )
+    return tf.nest.map_structure(tf.convert_to_tensor, tensors)
+
+
+def _merged_summaries() -> tf.Tensor | None:
+    return tf.compat.v1.summary.merge_all()
+
+
+def _scaffold_maker(spec: Spec) -> Callable[[], Any] | None:
+    if isinstance(spec, TPUEstimatorSpec):
+        return spec.scaffold_fn
+    return (lambda: spec.scaffold) if spec.scaffold is not None else None
+
+
+MAKE_STEP = {
+    ModeKeys.TRAIN: training_step,
+    ModeKeys.EVAL: evaluation_step,
+    ModeKeys.PREDICT: prediction_step,
+}

@@ -1,0 +1,120 @@
+"""The prediction loop: one result per example, in the order of the input."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.engine.spec import ModeKeys
+from trainer.estimator import replica_batches
+from trainer.estimator.hooks import HookRunner
+from trainer.estimator.model import Model
+from trainer.estimator.replica_batches import ReplicaLayout
+from trainer.estimator.session import StepSession
+from trainer.estimator.step_runner import StepRunner
+
+
+class PredictionLoop:
+    """Runs the steps of one prediction."""
+
+    def __init__(self, runner: StepRunner, layout: ReplicaLayout, hooks: HookRunner):
+        self._runner = runner
+        self._layout = layout
+        self._hooks = hooks
+
+    def run(self, batches: Iterator[Sequence[tf.Tensor]]) -> Iterator[Any]:
+        """Yields the predictions of each batch, as arrays."""
+        self._hooks.after_create_session()
+        for batch in batches:
+            yield self._predict(batch)
+            if self._hooks.stop_requested:
+                break
+        self._hooks.end()
+
+    def _predict(self, batch: Sequence[tf.Tensor]) -> Any:
+        if self._layout.is_full(batch):
+            return self._step(batch)
+        num_rows = batch[0].shape[0]
+        full = replica_batches.pad(batch, self._layout.full_num_rows)
+        return tf.nest.map_structure(lambda rows: rows[:num_rows], self._step(full))
+
+    def _step(self, batch: Sequence[tf.Tensor]) -> Any:
+        request = self._hooks.before_step() if self._hooks.acts_on_steps else None
+        outputs = self._runner.run(self._layout.divide(batch), request)
+        if request is not None:
+            self._hooks.after_step(outputs.get("fetches", {}))
+        return tf.nest.map_structure(np.asarray, outputs["predictions"])
+
+
+def selected(predictions: Any, keys: Sequence[str] | None) -> Any:
+    """Returns the predictions under `keys` only.
+
+    Raises:
+      ValueError: there are none of these, or the predictions have no keys.
+    """
+    if not keys:
+        return predictions
+    if not isinstance(predictions, Mapping):
+        raise ValueError("predict_keys argument is not valid in case of non-dict predictions; leave it out")
+    chosen = {name: value for name, value in predictions.items() if name in keys}
+    if not chosen:
+        raise ValueError(f"Expected to run at least one output from {sorted(predictions)}, provided {list(keys)}")
+    return chosen
+
+
+def examples(predictions: Any) -> Iterator[Any]:
+    """Yields the predictions of each example of a batch.
+
+    Raises:
+      ValueError: the predictions do not have one row per example.
+    """
+    flat = list(predictions.values()) if isinstance(predictions, Mapping) else [predictions]
+    sizes = {value.shape[0] if value.ndim else None for value in flat}
+    if len(sizes) != 1 or None in sizes:
+        raise ValueError(
+            f"Batch length of predictions should be same, got {sizes}; give every prediction one row per example, or "
+            f"call predict(yield_single_examples=False)"
+        )
+    for row in range(sizes.pop()):
+        if isinstance(predictions, Mapping):
+            yield {name: value[row] for name, value in predictions.items()}
+        else:
+            yield predictions[row]
+
+
+def predict(
+    model: Model,
+    input_fn: Callable[..., Any],
+    predict_keys: Sequence[str] | None = None,
+    hooks: Sequence[Any] = (),
+    checkpoint_path: str | None = None,
+    *,
+    yield_single_examples: bool = True,
+) -> Iterator[Any]:
+    """Yields predictions, in the order of the input.
+
+    Args:
+      model: what predicts.
+      input_fn: its data; labels, if there are any, are left aside.
+      predict_keys: the predictions that are wanted; None for all.
+      hooks: `SessionRunHook`s beside those of the spec.
+      checkpoint_path: a checkpoint, or None for the newest.
+      yield_single_examples: False yields a batch at a time.
+    """
+    path = model.checkpoint_or_latest(checkpoint_path, "predict")
+    streams = model.streams(input_fn, ModeKeys.PREDICT)
+    layout = model.layout(streams, ModeKeys.PREDICT)
+    executable = model.programs.executable(ModeKeys.PREDICT, layout.replica_spec, layout.deployment)
+    program = executable.program
+    runner = HookRunner([*hooks, *program.payload.hooks], StepSession(program.trace))
+    runner.begin()
+    loop = PredictionLoop(StepRunner(executable, layout.deployment.engine), layout, runner)
+    with model.holding(path, executable):
+        executable.read_state()
+        for batch in loop.run(layout.host_batches(streams)):
+            chosen = selected(batch, predict_keys)
+            if yield_single_examples:
+                yield from examples(chosen)
+            else:
+                yield chosen

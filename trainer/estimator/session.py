@@ -1,0 +1,73 @@
+"""What hooks of TensorFlow 1 find in place of a session: `run` evaluates tensors of the step's graph, between steps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.engine.step_program import StepTrace
+
+
+class StepSession:
+    """Evaluates what does not depend on a step's batch."""
+
+    def __init__(self, trace: StepTrace):
+        self._trace = trace
+        self._functions: dict[tuple[str, ...], Any] = {}
+        self._reads: dict[str, tf.Tensor] = {}
+
+    @property
+    def graph(self) -> tf.Graph:
+        """The graph of the step."""
+        return self._trace.graph
+
+    def run(
+        self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, options: Any = None, run_metadata: Any = None
+    ) -> Any:
+        """Returns the values of `fetches`, in their structure; None for an operation.
+
+        Args:
+          fetches: nest of tensors, operations, variables, or their names.
+          feed_dict: values by tensor or name.
+          options: of no effect.
+          run_metadata: of no effect.
+
+        Raises:
+          ValueError: a fetch depends on the step's batch.
+        """
+        del options, run_metadata
+        elements = tf.nest.map_structure(self.element, fetches)
+        feeds = [(self.element(key), value) for key, value in (feed_dict or {}).items()]
+        flat = tf.nest.flatten(elements, expand_composites=True)
+        tensors = [element for element in flat if not isinstance(element, tf.Operation)]
+        fed_values = [tf.convert_to_tensor(value, feed.dtype) for feed, value in feeds]
+        values = iter(self._function(flat, tensors, [feed for feed, _ in feeds])(*fed_values))
+        results = [None if isinstance(element, tf.Operation) else _to_numpy(next(values)) for element in flat]
+        return tf.nest.pack_sequence_as(elements, results, expand_composites=True)
+
+    def element(self, fetch: Any) -> Any:
+        """Returns the tensor or operation of the graph that a fetch stands for."""
+        if isinstance(fetch, tf.Variable):
+            if fetch.name not in self._reads:
+                with self.graph.as_default():
+                    self._reads[fetch.name] = tf.identity(fetch)
+            return self._reads[fetch.name]
+        is_element = isinstance(fetch, tf.Operation) or tf.is_tensor(fetch)
+        return fetch if is_element else self.graph.as_graph_element(fetch)
+
+    def should_stop(self) -> bool:
+        """Always False: a hook stops training by `run_context.request_stop()`."""
+        return False
+
+    def _function(self, flat: list[Any], tensors: list[Any], feeds: list[tf.Tensor]) -> Any:
+        key = (*(element.name for element in flat), "|", *(feed.name for feed in feeds))
+        if key not in self._functions:
+            targets = [element for element in flat if isinstance(element, tf.Operation)]
+            self._functions[key] = self._trace.function(feeds, tensors, targets)
+        return self._functions[key]
+
+
+def _to_numpy(value: Any) -> Any:
+    array = np.asarray(value)
+    return array[()] if array.ndim == 0 else array

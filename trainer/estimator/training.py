@@ -1,0 +1,203 @@
+"""One call of `train`: from the newest checkpoint to the last step."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from trainer.engine.engine import Executable
+from trainer.engine.spec import ModeKeys
+from trainer.engine.tf_engine import TfEngine
+from trainer.estimator import calls
+from trainer.estimator.checkpointer import Cadence, Checkpointer
+from trainer.estimator.events import EventWriter
+from trainer.estimator.hooks import HookRunner, ModelSummaryHook, ProgressHook
+from trainer.estimator.host_call import HostCall
+from trainer.estimator.input_position import InputPosition
+from trainer.estimator.input_source import BatchStream
+from trainer.estimator.model import Model
+from trainer.estimator.model_state import Snapshot
+from trainer.estimator.model_steps import TrainingPayload
+from trainer.estimator.replica_batches import ReplicaLayout
+from trainer.estimator.session import StepSession
+from trainer.estimator.step_runner import StepRunner
+from trainer.estimator.train_loop import LoopParts, LoopSettings, TrainLoop
+
+CheckpointSaverHook = tf.compat.v1.train.CheckpointSaverHook
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingLimits:
+    """When to stop: after `steps` more, at global step `max_steps`, or with the data when neither is given."""
+
+    steps: int | None = None
+    max_steps: int | None = None
+
+    def __post_init__(self):
+        if self.steps is not None and self.max_steps is not None:
+            raise ValueError("Can not provide both steps and max_steps; give one of them")
+        for name in ("steps", "max_steps"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"Must specify {name} > 0, given: {value}")
+
+    def last_step(self, first_step: int) -> int | None:
+        """Returns the global step to stop at."""
+        return first_step + self.steps if self.steps is not None else self.max_steps
+
+
+def train(
+    model: Model,
+    input_fn: Callable[..., Any],
+    limits: TrainingLimits,
+    hooks: Sequence[Any] = (),
+    saving_listeners: Sequence[Any] = (),
+) -> None:
+    """Trains a model.
+
+    Raises:
+      NanLossError: the loss or a weight is not finite.
+      KeyboardInterrupt: on SIGINT, after saving.
+      SystemExit: with 143 on SIGTERM, after saving.
+      UserError: the model_dir's checkpoints are of another model, or all damaged.
+    """
+    snapshot = model.state.newest()
+    first_step = snapshot.step if snapshot else 0
+    if limits.max_steps is not None and first_step >= limits.max_steps:
+        logging.info("Skipping training since max_steps has already been reached (step %d)", first_step)
+        return
+    call = _TrainingCall(model, snapshot, limits, hooks, saving_listeners)
+    model.is_training = True
+    try:
+        call.run(input_fn)
+    finally:
+        model.is_training = False
+
+
+class _TrainingCall:
+    """The parts of one call of `train`, put together step by step."""
+
+    def __init__(
+        self,
+        model: Model,
+        snapshot: Snapshot | None,
+        limits: TrainingLimits,
+        hooks: Sequence[Any],
+        saving_listeners: Sequence[Any],
+    ):
+        self._model = model
+        self._snapshot = snapshot
+        self._first_step = snapshot.step if snapshot else 0
+        self._limits = limits
+        self._hooks = list(hooks)
+        self._saving_listeners = list(saving_listeners)
+        self._deployment = model.deployment_of(ModeKeys.TRAIN)
+        self._events = EventWriter(model.model_dir)
+
+    def run(self, input_fn: Callable[..., Any]) -> None:
+        """Traces, restores and trains."""
+        position = InputPosition(self._model.model_dir)
+        streams = self._model.streams(input_fn, ModeKeys.TRAIN, self._first_step)
+        streams = _continued(streams, input_fn, position.begin(self._first_step))
+        layout = self._model.layout(streams, ModeKeys.TRAIN)
+        executable = self._model.programs.executable(ModeKeys.TRAIN, layout.replica_spec, self._deployment)
+        payload = executable.program.payload
+        self._hooks += payload.hooks
+        session = StepSession(executable.program.trace)
+        hooks = HookRunner(self._session_hooks(payload), session)
+        hooks.begin()
+        self._restore(payload, session)
+        executable.read_state()
+        hooks.after_create_session()
+        TrainLoop(self._parts(executable, layout, session, hooks), self._settings(), self._first_step).run(
+            layout.host_batches(streams)
+        )
+        position.end()
+        self._events.close()
+
+    def _restore(self, payload: TrainingPayload, session: StepSession) -> None:
+        if self._snapshot is not None:
+            self._model.state.take(self._snapshot)
+            return
+        self._model.initialise()
+        with session.graph.as_default():
+            scaffold = payload.make_scaffold() if payload.make_scaffold else None
+        if scaffold is not None and scaffold.init_fn is not None:
+            # The Scaffold has bound itself to it.
+            scaffold.init_fn(session)
+
+    def _session_hooks(self, payload: TrainingPayload) -> list[Any]:
+        """The hooks to run by TensorFlow 1's protocol: savers and progress hooks are served otherwise."""
+        hooks = [hook for hook in self._hooks if not isinstance(hook, (CheckpointSaverHook, ProgressHook))]
+        every_n_steps = self._model.config.save_summary_steps
+        if payload.summary is None or not every_n_steps:
+            return hooks
+        if not isinstance(self._deployment.engine, TfEngine):
+            logging.warning("the model_fn's summaries are not written: use host_call for summaries on an accelerator")
+            return hooks
+        return [*hooks, ModelSummaryHook(payload.summary, self._events, self._first_step, every_n_steps)]
+
+    def _parts(
+        self, executable: Executable, layout: ReplicaLayout, session: StepSession, hooks: HookRunner
+    ) -> LoopParts:
+        tpu_config = getattr(self._model.config, "tpu_config", None)
+        every_n_steps = tpu_config.experimental_host_call_every_n_steps if tpu_config else 1
+        return LoopParts(
+            runner=StepRunner(executable, self._deployment.engine),
+            layout=layout,
+            session=session,
+            hooks=hooks,
+            progress_hooks=[hook for hook in self._hooks if isinstance(hook, ProgressHook)],
+            checkpointer=self._checkpointer(),
+            events=self._events,
+            host_call=HostCall(executable.program.payload.host_call, every_n_steps),
+            interrupts=self._model.interrupts,
+        )
+
+    def _checkpointer(self) -> Checkpointer:
+        """Saves as the config says, or as the program's own CheckpointSaverHook does."""
+        savers = [hook for hook in self._hooks if isinstance(hook, CheckpointSaverHook)]
+        listeners = [*self._saving_listeners, *(listener for hook in savers for listener in hook._listeners)]
+        cadence = self._cadence(savers)
+        model = self._model
+        return Checkpointer(
+            store=model.programs.store,
+            state=model.state,
+            directory=model.directory,
+            cadence=cadence,
+            listeners=listeners,
+            is_chief=model.config.is_chief and self._deployment.host == 0,
+            saved_step=self._snapshot.step if self._snapshot else None,
+        )
+
+    def _cadence(self, savers: Sequence[Any]) -> Cadence:
+        config = self._model.config
+        if not savers:
+            return Cadence(config.save_checkpoints_steps, config.save_checkpoints_secs, self._first_step)
+        timer = savers[0]._timer
+        return Cadence(timer._every_steps, timer._every_secs, self._first_step)
+
+    def _settings(self) -> LoopSettings:
+        log_steps = self._model.config.log_step_count_steps
+        if log_steps and self._deployment.is_tpu:
+            log_steps = _whole_loops(log_steps, self._model.config.tpu_config.iterations_per_loop)
+        return LoopSettings(self._limits.last_step(self._first_step), log_steps)
+
+
+def _continued(
+    streams: Sequence[BatchStream], input_fn: Callable[..., Any], num_used_batches: int
+) -> Sequence[BatchStream]:
+    """Leaves out what an interrupted call has used, unless the input_fn knows where to start."""
+    if not num_used_batches or "start_step" in calls.argument_names(input_fn):
+        return streams
+    logging.info("reading past %d batches that the interrupted training has used", num_used_batches)
+    return [stream.skip(num_used_batches) for stream in streams]
+
+
+def _whole_loops(log_steps: int, iterations_per_loop: int | str) -> int:
+    if not isinstance(iterations_per_loop, int):
+        return log_steps
+    return math.ceil(log_steps / iterations_per_loop) * iterations_per_loop
