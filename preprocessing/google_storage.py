@@ -65,7 +65,7 @@ class GoogleStorage:
     def read_bytes(self, path: str, max_bytes: int) -> bytes:
         """Returns the content of an object; asks for one byte more than allowed, to save asking for the size first."""
         with _standard_errors(path):
-            data = _blob(path).download_as_bytes(end=max_bytes, retry=_RETRY, raw_download=True)
+            data = _blob(path).download_as_bytes(end=max_bytes, retry=_RETRY)
         if len(data) > max_bytes:
             raise storage.TooManyBytesError(f"more than {max_bytes} bytes")
         return data

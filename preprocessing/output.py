@@ -111,7 +111,6 @@ def _publish_folder(folder: pathlib.Path, target: pathlib.Path, names: list[str]
         if path.name not in (*names, _LOCK_FILE):
             path.unlink()
     (folder / schema.DATASET_INFO_FILE).write_text(info.to_json())
-    (folder / _LOCK_FILE).unlink()
     mask = os.umask(0)
     os.umask(mask)
     folder.chmod(0o777 & ~mask)  # it was made for this user alone
@@ -122,6 +121,7 @@ def _publish_folder(folder: pathlib.Path, target: pathlib.Path, names: list[str]
         shutil.rmtree(replaced)
     else:
         folder.rename(target)
+    (target / _LOCK_FILE).unlink()
 
 
 def _remove_leftovers(target: pathlib.Path) -> None:
