@@ -27,7 +27,10 @@ setup(
     description="From a folder of labelled images to a trained, measured, exported classifier on TPU, GPU or laptop.",
     python_requires=">=3.11",
     packages=find_packages(include=["preprocessing", "preprocessing.*", "trainer", "trainer.*"]),
-    package_data={"trainer": ["**/*.json", "**/*.toml", "**/*.sh"], "preprocessing": ["**/*.css", "**/*.js"]},
+    package_data={
+        "trainer": ["**/*.json", "**/*.toml", "**/*.sh"],
+        "preprocessing": ["**/*.css", "**/*.js", "**/*.toml"],
+    },
     install_requires=[
         "absl-py>=2.1",
         "apache-beam==2.77.*",

@@ -66,7 +66,6 @@ class Prices:
     tpu_chip_hour_spot: Mapping[str, float]
     machine_hour: Mapping[str, float]
     gpu_hour: Mapping[str, float]
-    dataflow: Mapping[str, float]
     storage: Mapping[str, float]
 
 
