@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from trainer.config import ExperimentConfig, OptimizerConfig
-from trainer.nn import optimizers, schedules
+from trainer.nn import optimizers
 from trainer.nn.mixing import Mixing
 from trainer.nn.optimizers import Optimizer
 from trainer.nn.schedules import Schedule
