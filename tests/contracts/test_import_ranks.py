@@ -16,7 +16,7 @@ RANKS = (
         "preprocessing.distribution",
         "trainer.errors",
     ),
-    ("trainer.config", "trainer.presets", "trainer.replica", "trainer.cloud_environment"),
+    ("trainer.config", "trainer.presets", "trainer.replica", "trainer.cloud_environment", "trainer.accelerators"),
     (
         "trainer.nn",
         "trainer.data",
@@ -35,6 +35,7 @@ RANKS = (
 # Within a rank, rooms do not know one another, but for these.
 SAME_RANK_ALLOWED = {
     ("trainer.presets", "trainer.config"),
+    ("trainer.accelerators", "trainer.config"),
     ("preprocessing.dataset_info", "preprocessing.schema"),
     ("preprocessing.dataset_info", "preprocessing.errors"),
     ("preprocessing.distribution", "preprocessing.errors"),

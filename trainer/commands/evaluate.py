@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
         {
             "examples": num_examples,
             "accuracy": float(metrics["top_1_accuracy"]),
-            **{name: float(metrics[name]) for name in sorted(metrics) if name.startswith("top_")},
+            **{name: float(metrics[name]) for name in evaluation_report.top_k_names(metrics)},
             "loss": float(metrics["mean_loss"]),
             "global_step": int(metrics["global_step"]),
             "images_per_sec": num_examples / elapsed_secs,

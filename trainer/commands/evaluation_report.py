@@ -45,6 +45,11 @@ def confused_pairs(matrix: np.ndarray, class_names: Sequence[str]) -> str:
     return terminal.table(("is", "taken for", "times"), rows) if rows else ""
 
 
+def top_k_names(metrics: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the top-k accuracies beside the accuracy itself."""
+    return [name for name in sorted(metrics) if name.startswith("top_") and name != "top_1_accuracy"]
+
+
 def to_json(metrics: Mapping[str, Any], class_names: Sequence[str]) -> str:
     """Returns everything that was measured as JSON; a class without examples has null for its recall."""
     values = {name: _plain(value) for name, value in metrics.items()}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer import cloud_environment, config
+from trainer import accelerators, cloud_environment, config
 from trainer.commands import evaluation_report, summary
 from trainer.commands.arguments import (
     CommandParser,
@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     dataset = records.open_dataset(arguments.dataset)
     experiment = experiments.plan(dataset, model_dir, wanted)
     print(describe_config(wanted))
+    print(accelerators.choose(wanted.loop), flush=True)
     progress = TrainingProgress(experiment)
     started_secs = time.monotonic()
     metrics = experiments.train_and_evaluate(

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.commands import terminal
+from trainer.commands import evaluation_report, terminal
 from trainer.estimator.hooks import Progress, ProgressHook
 from trainer.experiment import Experiment
 
@@ -33,7 +33,8 @@ class TrainingProgress(ProgressHook):
     def show_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Prints what an evaluation found, on a line that stays."""
         self._line.close()
-        shown = [f"{name} {float(metrics[name]):.4f}" for name in sorted(metrics) if name.startswith("top_")]
+        names = {"accuracy": "top_1_accuracy", **{name: name for name in evaluation_report.top_k_names(metrics)}}
+        shown = [f"{name.replace('_', ' ')} {float(metrics[key]):.4f}" for name, key in names.items()]
         epoch = step / self._experiment.steps_per_epoch
         print(
             f"epoch {epoch:.1f}, step {step:,}: {', '.join(shown)}, loss {float(metrics['loss']):.4f}", file=sys.stderr

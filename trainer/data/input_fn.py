@@ -47,6 +47,14 @@ def make_input_fn(dataset: DatasetDirectory, split: str, mode: str, config: Expe
     return input_fn
 
 
+def encoded_images(dataset: DatasetDirectory, split: str) -> tf.data.Dataset:
+    """Returns the image files of a split as string scalars, in the order in which "infer" batches hold them."""
+    shards = dataset.info.split(split, where=dataset.path).shards
+    parse = RecordParser(dataset.info.label_offset, dataset.info.num_classes)
+    records = stream.single_pass(dataset, stream.host_share(shards, num_hosts=1, host=0))
+    return records.map(lambda record: parse(record)["encoded"])
+
+
 @dataclasses.dataclass(frozen=True)
 class _HostInput:
     """One host's part of a split, and how it is to be read."""
