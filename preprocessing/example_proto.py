@@ -5,10 +5,12 @@ Feature{1: BytesList | 2: FloatList | 3: Int64List}, each list {1: repeated valu
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 _LENGTH_DELIMITED = 2
 _VARINT = 0
 _FIELD_1 = b"\x0a"  # field 1, length-delimited
+_INT64_LIST_KIND = 3
 _INT64_LIST = b"\x1a"  # field 3, length-delimited
 
 
@@ -30,9 +32,9 @@ def encode(features: Mapping[str, bytes | int]) -> list[bytes]:
     return [_FIELD_1, _varint(size), *parts]
 
 
-def decode(record: bytes) -> dict[str, list[bytes] | list[int]]:
+def decode(record: bytes) -> dict[str, list[Any]]:
     """Returns the features of a serialised Example; raises MalformedExampleError if it is none."""
-    features: dict[str, list[bytes] | list[int]] = {}
+    features: dict[str, list[Any]] = {}
     try:
         for _, message in _fields(record):
             for _, entry in _fields(message):
@@ -60,14 +62,16 @@ def _map_entry(key: bytes, value: bytes | int) -> tuple[list[bytes], int]:
     return [entry_head, head, *feature], len(entry_head) + entry_size
 
 
-def _feature_values(feature: bytes) -> list[bytes] | list[int]:
-    values: list = []
+def _feature_values(feature: bytes) -> list[Any]:
+    values: list[Any] = []
     for kind, value_list in _fields(feature):
         for _, value in _fields(value_list):
-            if kind == 3 and isinstance(value, bytes):
+            if kind != _INT64_LIST_KIND:
+                values.append(value)
+            elif isinstance(value, bytes):
                 values += _packed_int64(value)
             else:
-                values.append(value)
+                values.append(_signed(value))
     return values
 
 
@@ -75,17 +79,21 @@ def _packed_int64(data: bytes) -> Iterator[int]:
     position = 0
     while position < len(data):
         value, position = _read_varint(data, position)
-        yield value - (1 << 64) if value >> 63 else value
+        yield _signed(value)
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields `(field number, value)`; a varint's value is an int, everything else must be length-delimited."""
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Yields `(field number, value)`: an int for a varint, bytes for what has a length; nothing else is expected."""
     position = 0
     while position < len(message):
         tag, position = _read_varint(message, position)
         size_or_value, position = _read_varint(message, position)
         if tag & 7 == _VARINT:
-            yield tag >> 3, size_or_value  # type: ignore[misc]
+            yield tag >> 3, size_or_value
         elif tag & 7 == _LENGTH_DELIMITED and position + size_or_value <= len(message):
             yield tag >> 3, message[position : position + size_or_value]
             position += size_or_value

@@ -1,14 +1,17 @@
 """What a conversion says at its end: rows by split and class, what was quarantined, how fast, and where it lies."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preprocessing import schema, storage
-from preprocessing.conversion import Conversion
+from preprocessing.dataset_info import DatasetInfo, RowCounts
+
+if TYPE_CHECKING:  # it loads Beam
+    from preprocessing.conversion import Conversion
 
 _MAX_CLASSES_SHOWN = 20
 
 
-def values(finished: Conversion, output: str) -> dict[str, Any]:
+def values(finished: "Conversion", output: str) -> dict[str, Any]:
     """Returns the summary as JSON values."""
     counts = finished.info.counts
     return {
@@ -25,18 +28,15 @@ def values(finished: Conversion, output: str) -> dict[str, Any]:
     }
 
 
-def describe(finished: Conversion, output: str) -> str:
+def describe(finished: "Conversion", output: str) -> str:
     """Returns the summary as text for people."""
     counts = finished.info.counts
-    lines = [_split_table(finished), ""]
+    lines = [split_table(finished.info), ""]
     for reason, number in finished.quarantined.items():
         lines.append(f"quarantined: {number:,} {reason}")
     for reason, number in finished.changed.items():
         lines.append(f"changed: {number:,} {reason} (see {schema.CHANGES_FILE})")
-    lines.append(
-        f"{counts.rows_in:,} rows = {counts.written:,} written + {counts.quarantined:,} quarantined"
-        f" + {counts.dropped:,} dropped"
-    )
+    lines.append(row_counts(counts))
     if finished.elapsed_secs:
         rate = counts.written / finished.elapsed_secs
         lines.append(f"{finished.elapsed_secs:,.1f} s, {rate:,.0f} images/s")
@@ -48,16 +48,24 @@ def describe(finished: Conversion, output: str) -> str:
     return "\n".join(lines)
 
 
-def _split_table(finished: Conversion) -> str:
-    info = finished.info
+def row_counts(counts: RowCounts) -> str:
+    """Returns the line that says where every row went."""
+    return (
+        f"{counts.rows_in:,} rows = {counts.written:,} written + {counts.quarantined:,} quarantined"
+        f" + {counts.dropped:,} dropped"
+    )
+
+
+def split_table(info: DatasetInfo) -> str:
+    """Returns a table of the examples by class and split."""
     names = [name for name in schema.SPLITS if name in info.splits]
-    width = max([len("class"), *map(len, info.class_names[:_MAX_CLASSES_SHOWN])])
+    shown = info.class_names[:_MAX_CLASSES_SHOWN]
+    width = max(map(len, ("class", *shown)))
     lines = [f"{'class':<{width}}" + "".join(f"{name:>12}" for name in names)]
-    for index, class_name in enumerate(info.class_names[:_MAX_CLASSES_SHOWN]):
-        lines.append(
-            f"{class_name:<{width}}" + "".join(f"{info.splits[name].class_counts[index]:>12,}" for name in names)
-        )
-    if info.num_classes > _MAX_CLASSES_SHOWN:
-        lines.append(f"... and {info.num_classes - _MAX_CLASSES_SHOWN:,} classes more")
+    for index, class_name in enumerate(shown):
+        cells = (f"{info.splits[name].class_counts[index]:>12,}" for name in names)
+        lines.append(f"{class_name:<{width}}" + "".join(cells))
+    if info.num_classes > len(shown):
+        lines.append(f"... and {info.num_classes - len(shown):,} classes more")
     lines.append(f"{'all':<{width}}" + "".join(f"{info.splits[name].num_examples:>12,}" for name in names))
     return "\n".join(lines)

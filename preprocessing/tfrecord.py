@@ -6,13 +6,20 @@ Format: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format
 import functools
 import struct
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import Protocol
 
 import google_crc32c
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 FRAME_BYTES = _HEADER.size + _FOOTER.size
+
+
+class Readable(Protocol):
+    """What is needed of a file to read records from it."""
+
+    def read(self, size: int, /) -> bytes:
+        """Returns the next `size` bytes, fewer only at the end."""
 
 
 class DamagedRecordError(ValueError):
@@ -30,7 +37,7 @@ def frame(record: Sequence[bytes]) -> list[bytes]:
     return [header, *record, _FOOTER.pack(_mask(crc))]
 
 
-def read_records(file: BinaryIO) -> Iterator[bytes]:
+def read_records(file: Readable) -> Iterator[bytes]:
     """Yields the records of a file; raises DamagedRecordError at the first one that is cut or altered."""
     index = 0
     while header := file.read(_HEADER.size):

@@ -47,3 +47,11 @@ def test_round_trip():
 def test_other_bytes_are_refused(record):
     with pytest.raises(example_proto.MalformedExampleError):
         example_proto.decode(record)
+
+
+def test_int64_values_that_are_not_packed_are_read():
+    value_list = b"\x08\x05" + b"\x08" + b"\xff" * 9 + b"\x01"
+    feature = b"\x1a" + bytes((len(value_list),)) + value_list
+    entry = b"\x0a\x01a\x12" + bytes((len(feature),)) + feature
+    features = b"\x0a" + bytes((len(entry),)) + entry
+    assert example_proto.decode(b"\x0a" + bytes((len(features),)) + features) == {"a": [5, -1]}
