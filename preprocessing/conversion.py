@@ -4,11 +4,10 @@ import collections
 import contextlib
 import dataclasses
 import importlib.metadata
+import pathlib
 import platform
 import tempfile
 import time
-
-import apache_beam as beam
 
 from preprocessing import output, pipeline, progress, runner, schema, storage
 from preprocessing.dataset_info import DatasetInfo, RowCounts, SplitInfo
@@ -58,12 +57,13 @@ def convert(options: ConvertOptions, source: Source, runner_options: runner.Runn
     """
     output.existing_dataset(options.output)
     started_secs = time.monotonic()
-    with output.staging(options.output) as staging, tempfile.TemporaryDirectory() as progress_folder:
-        places = pipeline.Places(staging, progress_folder if runner_options.is_local else "")
-        job = runner.create_pipeline(runner_options, (options.input, options.output))
-        pipeline.build(job, source, options, places)
-        with progress.shown(progress_folder) if runner_options.is_local else contextlib.nullcontext():
-            _run(job, options.output)
+    with output.staging(options.output) as staging, tempfile.TemporaryDirectory() as work_dir:
+        workplace = runner.Workplace(options.input, options.output, pathlib.Path(work_dir))
+        job = runner.create_pipeline(runner_options, workplace)
+        progress_folder = work_dir if runner_options.is_local else ""
+        pipeline.build(job, source, options, pipeline.Places(staging, progress_folder))
+        with progress.shown(progress_folder) if progress_folder else contextlib.nullcontext():
+            runner.run_to_end(job, runner_options)
         results = pipeline.Results.from_json(storage.read_text(storage.join(staging, pipeline.RESULTS_FILE)))
         _require_few_bad_rows(results, options, staging)
         info = dataset_info(results, source.class_names, options)
@@ -92,14 +92,6 @@ def dataset_info(results: pipeline.Results, class_names: tuple[str, ...], option
 def failed_list(path: str) -> str:
     """Returns where the quarantine list of a failed conversion to `path` is left."""
     return f"{path.rstrip('/')}.{schema.QUARANTINE_FILE}"
-
-
-def _run(job: beam.Pipeline, output_place: str) -> None:
-    try:
-        job.run().wait_until_finish()
-    except UserError as error:
-        # Beam appends the name of the step, which says nothing to the user.
-        raise UserError(str(error).partition(" [while running")[0], where=output_place) from error
 
 
 def _require_few_bad_rows(results: pipeline.Results, options: ConvertOptions, staging: str) -> None:

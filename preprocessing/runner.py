@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import pathlib
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +12,13 @@ from apache_beam.options import pipeline_options
 from apache_beam.runners import runner as beam_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from preprocessing import command_line, storage
+from preprocessing import command_line
 from preprocessing.errors import UserError, nearest
 
 DIRECT_RUNNER = "DirectRunner"
+DATAFLOW_RUNNER = "DataflowRunner"
 _LOCAL_RUNNERS = (DIRECT_RUNNER, "FnApiRunner", "BundleBasedDirectRunner")
-_RUNNERS = (*_LOCAL_RUNNERS, "DataflowRunner", "FlinkRunner", "SparkRunner", "PortableRunner", "PrismRunner")
+_RUNNERS = (*_LOCAL_RUNNERS, DATAFLOW_RUNNER, "FlinkRunner", "SparkRunner", "PortableRunner", "PrismRunner")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +56,20 @@ def require_known_flags(flags: Sequence[str], own_flags: Sequence[str]) -> None:
         raise UserError("no such flag", where=word, remedy=nearest(word.partition("=")[0], known, "see --help"))
 
 
-def create_pipeline(options: RunnerOptions, places: Sequence[str]) -> beam.Pipeline:
-    """Returns an empty pipeline on the runner that was asked for; raises UserError when that cannot work.
+@dataclasses.dataclass(frozen=True)
+class Workplace:
+    """What a job needs besides its options: the places that workers read and write, and a folder for its own files."""
 
-    `places` are those that the workers read and write.
-    """
-    if options.name == "DataflowRunner":
-        for place in places:
-            if not storage.is_remote(place):
-                raise UserError("DataflowRunner cannot reach this place", where=place, remedy="use a gs:// path")
+    input_path: str
+    output_path: str
+    work_dir: pathlib.Path
+
+
+def create_pipeline(options: RunnerOptions, workplace: Workplace) -> beam.Pipeline:
+    """Returns an empty pipeline on the runner that was asked for; raises UserError when that cannot work."""
+    beam_options = _beam_options(options, workplace)
     # The failure of a step reaches the user once, from whoever catches it. Elsewhere the runner's log is the progress.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if options.is_local else logging.INFO)
-    beam_options = pipeline_options.PipelineOptions([*_worker_flags(options), *options.flags])
     try:
         # By its name, "DirectRunner" would first try to download the Prism runner.
         runner: beam_runner.PipelineRunner | str = FnApiRunner() if options.is_local else options.name
@@ -73,9 +78,43 @@ def create_pipeline(options: RunnerOptions, places: Sequence[str]) -> beam.Pipel
         raise UserError(" ".join(str(error).split()), where=f"--runner={options.name}") from error
 
 
+def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions) -> None:
+    """Runs a job and waits for its end; raises UserError when it fails for a reason that is the user's to mend."""
+    if options.name == DATAFLOW_RUNNER:
+        _dataflow().run_to_end(pipeline)
+        return
+    try:
+        pipeline.run().wait_until_finish()
+    except UserError as error:
+        # Beam appends the name of the step, which says nothing to the user.
+        raise UserError(str(error).partition(" [while running")[0]) from error
+
+
+def dry_run_text(options: RunnerOptions, workplace: Workplace) -> str:
+    """Returns the job that Dataflow would be asked for, and what it may cost; UserError for another runner."""
+    if options.name != DATAFLOW_RUNNER:
+        raise UserError("shows a job for Dataflow", where="--dry_run", remedy=f"add --runner={DATAFLOW_RUNNER}")
+    return _dataflow().dry_run_text(_beam_options(options, workplace))
+
+
+def _beam_options(options: RunnerOptions, workplace: Workplace) -> pipeline_options.PipelineOptions:
+    flags = [f"--runner={options.name}", *_worker_flags(options), *options.flags]
+    if options.name == DATAFLOW_RUNNER:
+        flags = _dataflow().complete_flags(flags, **dataclasses.asdict(workplace))
+    return pipeline_options.PipelineOptions(flags)
+
+
 def _worker_flags(options: RunnerOptions) -> list[str]:
-    if not options.is_local:
-        return [f"--num_workers={options.num_workers}"]
     if options.num_workers == 1:
         return []
+    if not options.is_local:
+        return [f"--num_workers={options.num_workers}"]
     return [f"--direct_num_workers={options.num_workers}", "--direct_running_mode=multi_processing"]
+
+
+def _dataflow() -> types.ModuleType:
+    try:
+        from preprocessing import dataflow  # noqa: PLC0415 - only where the extra is installed
+    except ImportError as error:
+        raise UserError("Google's packages are not installed", remedy="pip install 'tpu-images[gcp]'") from error
+    return dataflow

@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol, TextIO
 
+from preprocessing.errors import UserError
+
 GS_SCHEME = "gs://"
 PARTIAL_MARK = ".partial-"
 
@@ -67,8 +69,11 @@ class Storage(Protocol):
 def of(path: str) -> Storage:
     """Returns the storage that `path` belongs to."""
     if is_remote(path):
-        from preprocessing import google_storage  # noqa: PLC0415 - the client takes long to load
-
+        try:
+            from preprocessing import google_storage  # noqa: PLC0415 - takes long to load, and comes with an extra
+        except ImportError as error:
+            remedy = "pip install 'tpu-images[gcp]'"
+            raise UserError("Google's packages are not installed", where=path, remedy=remedy) from error
         return google_storage.GoogleStorage()
     return LocalStorage()
 

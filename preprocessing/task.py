@@ -22,11 +22,15 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     options = _options(arguments)
-    source = sources.open_source(options)
-    from preprocessing import conversion, runner, summary  # noqa: PLC0415 - Beam takes seconds to load
+    source = None if arguments.dry_run else sources.open_source(options)
+    # Beam takes seconds to load: mistakes in our own flags and in the input are told before.
+    from preprocessing import conversion, runner, summary  # noqa: PLC0415
 
     runner.require_known_flags(rest, list(parser._option_string_actions))
     runner_options = runner.RunnerOptions(arguments.runner, arguments.num_workers, tuple(rest))
+    if source is None:
+        print(runner.dry_run_text(runner_options, runner.Workplace(options.input, options.output, pathlib.Path())))
+        return 0
     finished = None if arguments.overwrite else conversion.find_existing(options)
     finished = finished or conversion.convert(options, source, runner_options)
     print(summary.describe(finished, options.output))
@@ -69,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_image_arguments(parser)
     add("--runner", default="DirectRunner", help="Beam runner (%(default)s); further flags go to it")
     add("--num_workers", type=int, default=1, help="processes on this machine, machines on Dataflow (%(default)s)")
+    add("--dry_run", action="store_true", help="show the job for Dataflow and what it may cost; run nothing")
     add("--summary_file", metavar="FILE", help="also write the summary to FILE as JSON")
     return parser
 

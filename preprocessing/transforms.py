@@ -167,7 +167,7 @@ class WriteShard(_ThreadedDoFn):
         try:
             shard, not_written = writer.write_shard(path, split, images, self._rules, self._pool, self._progress)
         except OSError as error:
-            raise UserError(f"cannot be written ({error.strerror or error})") from error
+            raise UserError(f"the output cannot be written ({error.strerror or error})") from error
         yield from _quarantined_outputs(not_written)
         yield shard
 

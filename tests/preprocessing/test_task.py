@@ -99,5 +99,35 @@ def test_split_fractions_for_input_with_split_folders(photos, tmp_path):
 
 
 def test_dataflow_needs_places_that_it_can_reach(photos, tmp_path):
-    with pytest.raises(UserError, match=r"DataflowRunner.*gs://"):
+    with pytest.raises(UserError, match="the workers of Dataflow cannot reach INPUT"):
         task.main([str(photos), str(tmp_path / "dataset"), "--runner=DataflowRunner"])
+
+
+DATAFLOW = [
+    "--runner=DataflowRunner",
+    "--project=my-project",
+    "--region=us-central1",
+    "--temp_location=gs://bucket/temp",
+]
+
+
+def test_a_dry_run_shows_the_job_and_needs_no_credentials(capsys):
+    assert task.main(["gs://bucket/photos", "gs://bucket/dataset", *DATAFLOW, "--num_workers=3", "--dry_run"]) == 0
+    shown = capsys.readouterr().out
+    assert "projects/my-project/locations/us-central1/jobs" in shown
+    assert "# cost: about $" in shown
+
+
+def test_a_dry_run_of_another_runner_shows_nothing(photos, tmp_path):
+    with pytest.raises(UserError, match="add --runner=DataflowRunner"):
+        task.main([str(photos), str(tmp_path / "dataset"), "--dry_run"])
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_left(photos, tmp_path):
+    program = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000));"
+    program += "from preprocessing import command_line, task; sys.exit(command_line.run(task.main, 'convert'))"
+    command = [sys.executable, "-c", program, str(photos), str(tmp_path / "out" / "dataset")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    assert finished.stderr.splitlines() == ["convert: the output cannot be written (File too large)"]
+    assert list((tmp_path / "out").iterdir()) == []
