@@ -27,6 +27,7 @@ class StepResult:
       targets: operations and tensors that must run, beside what the outputs need.
       effects: which further side effects run.
       payload: any Python value (hooks, functions...), handed back in `StepProgram.payload`.
+      feeds: placeholders that the step function made itself: further inputs, after the batch.
     """
 
     replicated: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -34,6 +35,7 @@ class StepResult:
     targets: Sequence[tf.Operation | tf.Tensor] = ()
     effects: Effects = Effects.REQUESTED
     payload: Any = None
+    feeds: Sequence[tf.Tensor] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +156,7 @@ def trace_step(
         with replica.tracing(context), tpu_functions.routed_to(context):
             result = step_fn(batch)
     store.adopt(graph._watched_variables)
-    trace = StepTrace(graph, store, tuple(inputs), result)
+    trace = StepTrace(graph, store, (*inputs, *result.feeds), result)
     _initialize(trace, variables.created)
     return trace.program()
 

@@ -3,17 +3,20 @@
 import copy
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from trainer.engine.spec import ModeKeys
 from trainer.engine.tf_engine import TfEngine
 from trainer.errors import UserError
-from trainer.estimator import calls, evaluation, prediction, training
+from trainer.estimator import calls, evaluation, export, prediction, training
 from trainer.estimator.eager import eager_iterator, eagerly
+from trainer.estimator.export import Predictor
+from trainer.estimator.export_outputs import ServingInputReceiver
 from trainer.estimator.model import Model
 from trainer.estimator.run_config import RunConfig
 from trainer.estimator.tpu_context import Deployment
@@ -209,6 +212,48 @@ class Estimator:
             yield_single_examples=yield_single_examples,
         )
         return eager_iterator(predictions)
+
+    @eagerly
+    def export_saved_model(
+        self,
+        export_dir_base: str,
+        serving_input_receiver_fn: Callable[[], ServingInputReceiver],
+        assets_extra: Mapping[str, str] | None = None,
+        as_text: bool = False,
+        checkpoint_path: str | None = None,
+        experimental_mode: str = ModeKeys.PREDICT,
+    ) -> str:
+        """Writes the predictions of a checkpoint as a SavedModel; returns its directory.
+
+        Args:
+          export_dir_base: the directory of all exports; each is named by the time.
+          serving_input_receiver_fn: returns a `ServingInputReceiver`.
+          assets_extra: by path below `assets.extra`, files to copy.
+          as_text: accepted; SavedModels are binary.
+          checkpoint_path: a checkpoint of this model; None for the newest.
+          experimental_mode: prediction only.
+
+        Raises:
+          ValueError: the model has not been trained.
+        """
+        del as_text
+        if experimental_mode != ModeKeys.PREDICT:
+            raise ValueError(f"only mode {ModeKeys.PREDICT!r} can be exported, got {experimental_mode!r}")
+        path = checkpoint_path or self._trained_checkpoint()
+        return export.export_saved_model(
+            self._model, os.fspath(export_dir_base), serving_input_receiver_fn, path, assets_extra
+        )
+
+    export_savedmodel = export_saved_model
+
+    @eagerly
+    def predictor(self, checkpoint_path: str | None = None) -> Predictor:
+        """Returns the predictions of a checkpoint, the newest by default, as a function of features.
+
+        Raises:
+          ValueError: the model has not been trained.
+        """
+        return Predictor(self._model, checkpoint_path or self._trained_checkpoint())
 
     def _trained_checkpoint(self) -> str:
         path = self._model.directory.latest()

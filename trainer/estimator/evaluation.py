@@ -155,7 +155,7 @@ def evaluate(
     program = evaluator.executable.program
     runner = HookRunner([*hooks, *program.payload.hooks], StepSession(program.trace))
     runner.begin()
-    with model.holding(path, evaluator.executable):
+    with model.holding(path, program):
         evaluator.executable.read_state()
         loop = EvaluationLoop(evaluator, layout, model.programs, runner)
         values = loop.run(layout.host_batches(streams), steps, model.interrupts)

@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
+from trainer.engine.step_program import StepProgram
 from trainer.estimator import calls, input_source, parameters
 from trainer.estimator import warm_start as warm_starts
 from trainer.estimator.checkpoints import CheckpointDirectory, RetentionPolicy
@@ -50,7 +50,7 @@ class Model:
         self.config = config
         self.model_dir = str(config.model_dir)
         self.deployment_of = functools.cache(deployment_of)
-        self.programs = ModelPrograms(self._call_model_fn, config.tf_random_seed)
+        self.programs = ModelPrograms(self.call_model_fn, config.tf_random_seed)
         self.directory = CheckpointDirectory(
             self.model_dir, RetentionPolicy(config.keep_checkpoint_max, config.keep_checkpoint_every_n_hours)
         )
@@ -59,6 +59,17 @@ class Model:
         self.is_training = False
         self._warm_start_from = warm_start_from
         self._injects_params = injects_params
+
+    def isolated(self) -> "Model":
+        """Returns the same model with variables of its own."""
+        return Model(
+            self.model_fn,
+            self.params,
+            self.config,
+            self.deployment_of,
+            self._warm_start_from,
+            injects_params=self._injects_params,
+        )
 
     def eval_dir(self, name: str | None = None) -> str:
         """Returns where the events of an evaluation go."""
@@ -89,12 +100,11 @@ class Model:
         return path
 
     @contextlib.contextmanager
-    def holding(self, path: str | None, executable: Executable) -> Iterator[None]:
+    def holding(self, path: str | None, program: StepProgram) -> Iterator[None]:
         """Inside the `with` block, a program for evaluation or prediction has the values of a checkpoint.
 
         Its scaffold may say which variable comes from which name. None stands for the first values of the model.
         """
-        program = executable.program
         make_scaffold = program.payload.make_scaffold
         with program.trace.graph.as_default():
             scaffold = make_scaffold() if make_scaffold else None
@@ -106,7 +116,8 @@ class Model:
         with self.state.holding(path, names, put_back=self.is_training):
             yield
 
-    def _call_model_fn(self, features: Any, labels: Any, mode: str, deployment: Deployment) -> Any:
+    def call_model_fn(self, features: Any, labels: Any, mode: str, deployment: Deployment) -> Any:
+        """Calls the model_fn with the parameters that it gets in a deployment; returns its spec."""
         params = self.params
         if self._injects_params:
             params = parameters.injected(

@@ -48,7 +48,7 @@ class ModelPrograms:
             return spec
 
         step_fn = model_steps.MAKE_STEP[mode](model_call)
-        return self._trace(step_fn, batch_spec, deployment)
+        return self.trace_step(step_fn, batch_spec, deployment)
 
     def executable(self, mode: str, batch_spec: Any, deployment: Deployment) -> Executable:
         """Returns the step of a mode, ready to run: the same one whenever it is asked for the same batch."""
@@ -63,7 +63,8 @@ class ModelPrograms:
             self._companions[id(executable)] = make(executable)
         return self._companions[id(executable)]
 
-    def _trace(self, step_fn: Callable[[Any], StepResult], batch_spec: Any, deployment: Deployment) -> StepProgram:
+    def trace_step(self, step_fn: Callable[[Any], StepResult], batch_spec: Any, deployment: Deployment) -> StepProgram:
+        """Traces any step function with the variables of this model."""
         with fresh_keras_names():
             context = deployment.engine.replica_context()
             return step_program.trace_step(step_fn, batch_spec, self.store, context, self.seed)

@@ -84,7 +84,7 @@ def training_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
             payload=TrainingPayload(
                 hooks=spec.training_hooks,
                 summary=_merged_summaries(),
-                make_scaffold=_scaffold_maker(spec),
+                make_scaffold=scaffold_maker(spec),
                 host_call=host_call[0] if host_call else None,
             ),
         )
@@ -110,7 +110,7 @@ def evaluation_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
             effects=Effects.REQUESTED,
             payload=EvaluationPayload(
                 hooks=spec.evaluation_hooks,
-                make_scaffold=_scaffold_maker(spec),
+                make_scaffold=scaffold_maker(spec),
                 metrics=metrics,
                 metric_fn=eval_metrics[0] if eval_metrics else None,
             ),
@@ -128,7 +128,7 @@ def prediction_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
         return StepResult(
             per_replica={"predictions": spec.predictions},
             effects=Effects.REQUESTED,
-            payload=PredictionPayload(spec.prediction_hooks, _scaffold_maker(spec), spec.export_outputs),
+            payload=PredictionPayload(spec.prediction_hooks, scaffold_maker(spec), spec.export_outputs),
         )
 
     return step
@@ -192,7 +192,8 @@ def _merged_summaries() -> tf.Tensor | None:
     return tf.compat.v1.summary.merge_all()
 
 
-def _scaffold_maker(spec: Spec) -> Callable[[], Any] | None:
+def scaffold_maker(spec: Spec) -> Callable[[], Any] | None:
+    """Returns what makes the spec's Scaffold, to be called in the graph; None without one."""
     if isinstance(spec, TPUEstimatorSpec):
         return spec.scaffold_fn
     return (lambda: spec.scaffold) if spec.scaffold is not None else None

@@ -110,7 +110,7 @@ def predict(
     runner = HookRunner([*hooks, *program.payload.hooks], StepSession(program.trace))
     runner.begin()
     loop = PredictionLoop(StepRunner(executable, layout.deployment.engine), layout, runner)
-    with model.holding(path, executable):
+    with model.holding(path, program):
         executable.read_state()
         for batch in loop.run(layout.host_batches(streams)):
             chosen = selected(batch, predict_keys)

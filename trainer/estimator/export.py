@@ -1,0 +1,143 @@
+"""Exports: a trained model's prediction as a SavedModel, or as a function in this process.
+
+Both have variables of their own: training may go on meanwhile.
+"""
+
+import dataclasses
+import posixpath
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from trainer.engine.engine import Executable
+from trainer.engine.spec import ModeKeys
+from trainer.engine.step_program import StepProgram, StepResult
+from trainer.engine.tf_engine import TfEngine
+from trainer.estimator import export_outputs, model_steps
+from trainer.estimator.export_outputs import ServingInputReceiver
+from trainer.estimator.model import Model
+from trainer.estimator.tpu_context import Deployment
+
+
+class Predictor(tf.Module):
+    """The predictions of a trained model as a function of features, on this machine, for use inside other functions.
+
+    Called with features (a tensor or a nest of tensors), eagerly or inside a `tf.function`; returns the predictions of
+    the spec. Its variables are tracked, so that it can be part of a SavedModel.
+    """
+
+    def __init__(self, model: Model, checkpoint_path: str):
+        super().__init__(name="predictor")
+        self._model = model.isolated()
+        self._checkpoint_path = checkpoint_path
+        self.model_variables: list[tf.Variable] = []
+
+    def __call__(self, features: Any) -> Any:
+        """Returns the predictions for a batch of features."""
+        program = self._loaded(tf.nest.map_structure(tf.type_spec_from_value, features)).program
+        outputs = program.concrete_function(*tf.nest.flatten(features, expand_composites=True))
+        return program.pack_outputs(outputs)["per_replica"]["predictions"]
+
+    def _loaded(self, feature_spec: Any) -> Executable:
+        with tf.init_scope():
+            programs = self._model.programs
+            executable = programs.executable(ModeKeys.PREDICT, feature_spec, Deployment(TfEngine()))
+            with self._model.holding(self._checkpoint_path, executable.program):
+                self.model_variables = list(executable.program.variables)
+        return executable
+
+
+def export_saved_model(
+    model: Model,
+    export_dir_base: str,
+    serving_input_receiver_fn: Callable[[], ServingInputReceiver],
+    checkpoint_path: str,
+    assets_extra: Mapping[str, str] | None = None,
+) -> str:
+    """Writes `<export_dir_base>/<seconds since 1970>`, complete or not at all; returns its path.
+
+    Args:
+      model: what to export.
+      export_dir_base: the directory of all exports.
+      serving_input_receiver_fn: makes the placeholders that callers feed, and the features made of them.
+      checkpoint_path: the weights.
+      assets_extra: by path below `assets.extra`, files to copy.
+    """
+    isolated = model.isolated()
+    program = _serving_program(isolated, serving_input_receiver_fn)
+    with isolated.holding(checkpoint_path, program):
+        export_dir = _new_export_dir(export_dir_base)
+        temporary_dir = posixpath.join(export_dir_base, f"temp-{posixpath.basename(export_dir)}")
+        module = tf.Module()
+        module.model_variables = list(program.variables)
+        tf.saved_model.save(module, temporary_dir, _signature_functions(program))
+    _copy_assets(temporary_dir, assets_extra or {})
+    tf.io.gfile.rename(temporary_dir, export_dir)
+    logging.info("exported %s to %s", checkpoint_path, export_dir)
+    return export_dir
+
+
+def _serving_program(model: Model, serving_input_receiver_fn: Callable[[], ServingInputReceiver]) -> StepProgram:
+    """Traces receiver and model; the outputs are those of each signature, the payload is the receiver's."""
+
+    def step(batch: Any) -> StepResult:
+        del batch
+        receiver = serving_input_receiver_fn()
+        spec = model.call_model_fn(receiver.features, None, ModeKeys.PREDICT, Deployment(TfEngine()))
+        return StepResult(
+            per_replica=export_outputs.signatures(spec.export_outputs, spec.predictions),
+            feeds=tf.nest.flatten(receiver.receiver_tensors, expand_composites=True),
+            payload=ServingPayload(receiver, model_steps.scaffold_maker(spec)),
+        )
+
+    return model.programs.trace_step(step, (), Deployment(TfEngine()))
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingPayload:
+    """What a serving trace leaves in Python."""
+
+    receiver: ServingInputReceiver
+    make_scaffold: Callable[[], Any] | None
+
+
+def _signature_functions(program: StepProgram) -> dict[str, Any]:
+    """Returns a function for each signature, and for each alternative way to feed it."""
+    receiver = program.payload.receiver
+    functions = {}
+    for name, outputs in program.trace.result.per_replica.items():
+        functions[name] = _signature_function(program, receiver.receiver_tensors, outputs)
+        for alternative, tensors in (receiver.receiver_tensors_alternatives or {}).items():
+            feeds = tensors if isinstance(tensors, Mapping) else {alternative: tensors}
+            functions[f"{alternative}:{name}"] = _signature_function(program, feeds, outputs)
+    return functions
+
+
+def _signature_function(program: StepProgram, feeds: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+    function = program.trace.function(tf.nest.flatten(dict(feeds), expand_composites=True), dict(outputs))
+
+    def serve(**inputs: Any) -> dict[str, tf.Tensor]:
+        values = function(*tf.nest.flatten(inputs, expand_composites=True))
+        return tf.nest.pack_sequence_as(dict(outputs), values, expand_composites=True)
+
+    specs = {name: tf.nest.map_structure(tf.type_spec_from_value, tensor) for name, tensor in feeds.items()}
+    return tf.function(serve, autograph=False).get_concrete_function(**specs)
+
+
+def _new_export_dir(export_dir_base: str) -> str:
+    """Returns a directory named by the time, which is not there yet."""
+    while True:
+        export_dir = posixpath.join(export_dir_base, str(int(time.time())))
+        if not tf.io.gfile.exists(export_dir):
+            return export_dir
+        time.sleep(0.1)
+
+
+def _copy_assets(export_dir: str, assets_extra: Mapping[str, str]) -> None:
+    for relative_path, source in assets_extra.items():
+        destination = posixpath.join(export_dir, "assets.extra", relative_path)
+        tf.io.gfile.makedirs(posixpath.dirname(destination))
+        tf.io.gfile.copy(source, destination)

@@ -1,0 +1,155 @@
+"""What an exported signature takes and gives: `ServingInputReceiver` and the three kinds of output."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+DEFAULT_SIGNATURE = tf.compat.v1.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+_SINGLE_FEATURE = "feature"
+_SINGLE_RECEIVER = "input"
+_SINGLE_OUTPUT = "output"
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingInputReceiver:
+    """What a serving_input_receiver_fn returns.
+
+    Fields:
+      features: what the model_fn gets: a tensor, or a mapping of tensors.
+      receiver_tensors: what callers give: a placeholder, or a mapping of placeholders.
+      receiver_tensors_alternatives: by name, other sets of placeholders to feed in place of `receiver_tensors`.
+    """
+
+    features: Any
+    receiver_tensors: Any
+    receiver_tensors_alternatives: Mapping[str, Any] | None = None
+
+    def __post_init__(self):
+        if self.features is None:
+            raise ValueError("features must be defined in ServingInputReceiver")
+        if self.receiver_tensors is None:
+            raise ValueError("receiver_tensors must be defined in ServingInputReceiver")
+        object.__setattr__(self, "receiver_tensors", _named(self.receiver_tensors, _SINGLE_RECEIVER))
+        for name, tensor in self.receiver_tensors.items():
+            if not isinstance(tensor, (tf.Tensor, tf.SparseTensor)):
+                raise ValueError(
+                    f"receiver_tensor {name} must be a Tensor or SparseTensor, got {type(tensor).__name__}"
+                )
+        alternatives = self.receiver_tensors_alternatives
+        if alternatives is not None and not isinstance(alternatives, Mapping):
+            raise ValueError(f"receiver_tensors_alternatives must be a dict, got {type(alternatives).__name__}")
+
+
+TensorServingInputReceiver = ServingInputReceiver
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOutput:
+    """Outputs of any kind: a tensor, or a mapping of tensors."""
+
+    outputs: Any
+
+    def __post_init__(self):
+        object.__setattr__(self, "outputs", _named(self.outputs, _SINGLE_OUTPUT))
+
+    def signature_outputs(self) -> Mapping[str, tf.Tensor]:
+        """Returns the outputs of the signature, by name."""
+        return self.outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationOutput:
+    """`scores`, float `[batch, num_classes]`, and `classes`, text `[batch, num_classes]`; at least one of them."""
+
+    scores: tf.Tensor | None = None
+    classes: tf.Tensor | None = None
+
+    def __post_init__(self):
+        if self.scores is None and self.classes is None:
+            raise ValueError("Cannot create a ClassificationOutput with empty arguments")
+        if self.scores is not None and not self.scores.dtype.is_floating:
+            raise ValueError(f"Classification scores must be a float32 Tensor; got {self.scores}")
+        if self.classes is not None and self.classes.dtype != tf.string:
+            raise ValueError(f"Classification classes must be a string Tensor; got {self.classes}")
+
+    def signature_outputs(self) -> Mapping[str, tf.Tensor]:
+        """Returns the outputs of the signature, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionOutput:
+    """`value`, float `[batch]`."""
+
+    value: tf.Tensor
+
+    def __post_init__(self):
+        if not self.value.dtype.is_floating:
+            raise ValueError(f"Regression output value must be a float32 Tensor; got {self.value}")
+
+    def signature_outputs(self) -> Mapping[str, tf.Tensor]:
+        """Returns the outputs of the signature, by name."""
+        return {"outputs": self.value}
+
+
+def signatures(export_outputs: Mapping[str, Any] | None, predictions: Any) -> dict[str, Mapping[str, tf.Tensor]]:
+    """Returns the outputs of each signature; the predictions under the default name when the spec names none.
+
+    Raises:
+      ValueError: there are several, and none has the default name.
+      TypeError: one of them is no export output.
+    """
+    given = dict(export_outputs) if export_outputs else {DEFAULT_SIGNATURE: PredictOutput(predictions)}
+    for name, output in given.items():
+        if not isinstance(output, (PredictOutput, ClassificationOutput, RegressionOutput)):
+            raise TypeError(f"Values in export_outputs must be ExportOutput objects, got {output!r} for {name}")
+    if len(given) == 1:
+        given.setdefault(DEFAULT_SIGNATURE, next(iter(given.values())))
+    if DEFAULT_SIGNATURE not in given:
+        raise ValueError(
+            f"Multiple export_outputs were provided, but none of them is specified as the default; give one the name "
+            f"{DEFAULT_SIGNATURE!r}"
+        )
+    return {name: output.signature_outputs() for name, output in given.items()}
+
+
+def build_raw_serving_input_receiver_fn(features: Mapping[str, Any], default_batch_size: int | None = None) -> Any:
+    """Returns a serving_input_receiver_fn that takes the features themselves.
+
+    Args:
+      features: examples of the features, or their specs, by name; axis 0 is the batch.
+      default_batch_size: size of the batch; None for any.
+    """
+
+    def serving_input_receiver_fn() -> ServingInputReceiver:
+        placeholders = {
+            name: tf.compat.v1.placeholder(feature.dtype, [default_batch_size, *feature.shape[1:]], name=name)
+            for name, feature in features.items()
+        }
+        return ServingInputReceiver(placeholders, placeholders)
+
+    return serving_input_receiver_fn
+
+
+def build_parsing_serving_input_receiver_fn(
+    feature_spec: Mapping[str, Any], default_batch_size: int | None = None
+) -> Callable[[], ServingInputReceiver]:
+    """Returns a serving_input_receiver_fn that takes serialised `tf.train.Example`s, text `[batch]`.
+
+    Args:
+      feature_spec: as for `tf.io.parse_example`.
+      default_batch_size: size of the batch; None for any.
+    """
+
+    def serving_input_receiver_fn() -> ServingInputReceiver:
+        serialised = tf.compat.v1.placeholder(tf.string, [default_batch_size], name="input_example_tensor")
+        features = tf.io.parse_example(serialised, feature_spec)
+        return ServingInputReceiver(features, {"examples": serialised})
+
+    return serving_input_receiver_fn
+
+
+def _named(tensors: Any, single_name: str) -> Mapping[str, Any]:
+    return tensors if isinstance(tensors, Mapping) else {single_name: tensors}
