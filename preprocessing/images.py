@@ -65,16 +65,25 @@ def read_header(data: bytes, options: ImageOptions) -> ImageHeader:
 def prepare(data: bytes, header: ImageHeader, options: ImageOptions) -> EncodedImage:
     """Returns the image as it goes into a record: copied byte for byte when nothing has to change, else encoded anew.
 
-    Raises RejectedError when it has to be decoded and cannot be.
+    Raises RejectedError when it is decoded, for one of the two reasons, and cannot be.
     """
-    clean = header.clean(data)
     if not must_encode(header, options):
         if options.verify == "decode":
-            pixels.decode(clean, header)
-        return EncodedImage(clean, header.format, header.width, header.height)
-    image = pixels.resize(pixels.decode(clean, header, options.resize_short_side), options.resize_short_side)
+            pixels.decode(header.clean(data), header)
+        return copy(data, header)
+    image = pixels.resize(pixels.decode(header.clean(data), header, options.resize_short_side), options.resize_short_side)
     encoded_format = "JPEG" if header.format in _LOSSY_FORMATS else "PNG"
     return EncodedImage(pixels.encode(image, encoded_format, options.quality), encoded_format, *image.size)
+
+
+def copy(data: bytes, header: ImageHeader) -> EncodedImage:
+    """Returns the image as it is, without metadata."""
+    return EncodedImage(header.clean(data), header.format, header.width, header.height)
+
+
+def can_copy(header: ImageHeader, options: ImageOptions) -> bool:
+    """Returns whether `prepare` comes to its result without decoding."""
+    return options.verify == "header" and not must_encode(header, options)
 
 
 def must_encode(header: ImageHeader, options: ImageOptions) -> bool:

@@ -127,5 +127,6 @@ def _on_white(image: Image.Image) -> Image.Image:
     if image.mode == "La":  # Pillow cannot convert it in one step
         image = image.convert("LA")
     with_alpha = image.convert("RGBA")
-    background = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(background, with_alpha).convert("RGB")
+    result = Image.new("RGB", image.size, "white")
+    result.paste(with_alpha.convert("RGB"), mask=with_alpha.getchannel("A"))
+    return result

@@ -1,6 +1,5 @@
 """The steps of the Beam job. What travels between them are batches of rows: names, digests and sizes, never images."""
 
-import concurrent.futures
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -8,13 +7,14 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam import pvalue
 
-from preprocessing import progress, reading, schema, shards, storage, writer
+from preprocessing import reading, schema, shards, storage, writer
 from preprocessing.errors import UserError
 from preprocessing.options import ImageOptions
 from preprocessing.quarantine import QuarantinedRow
 from preprocessing.reading import ScannedImage
 from preprocessing.rows import Row, Source
 from preprocessing.split import SplitFractions
+from preprocessing.worker import Worker
 
 # Tags of the outputs beside the main one.
 QUARANTINED = "quarantined"
@@ -55,7 +55,7 @@ class ReadRows(beam.DoFn):
                 yield RowBatch(rows)
 
 
-class _ThreadedDoFn(beam.DoFn):
+class WorkerDoFn(beam.DoFn):
     """A DoFn with threads: reading waits for disks and networks, hashing and decoding run outside Python's lock."""
 
     def __init__(self, num_threads: int, progress_folder: str):
@@ -63,17 +63,15 @@ class _ThreadedDoFn(beam.DoFn):
         self._progress_folder = progress_folder
 
     def setup(self) -> None:
-        """Starts the threads, once for each worker."""
-        self._pool = concurrent.futures.ThreadPoolExecutor(self._num_threads)
-        self._progress = progress.Reporter(self._progress_folder)
+        """Starts the threads, once for each worker process."""
+        self.worker = Worker(self._num_threads, self._progress_folder)
 
     def teardown(self) -> None:
         """Ends the threads."""
-        self._pool.shutdown(cancel_futures=True)
-        self._progress.close()
+        self.worker.close()
 
 
-class ScanImages(_ThreadedDoFn):
+class ScanImages(WorkerDoFn):
     """Batch of rows -> batch of scanned images."""
 
     def __init__(self, options: ImageOptions, num_threads: int, progress_folder: str):
@@ -82,14 +80,11 @@ class ScanImages(_ThreadedDoFn):
 
     def process(self, batch: RowBatch) -> Iterator[Any]:
         """Scans one batch with all threads."""
-        rows = batch.rows
-        task_rows = max(1, min(_TASK_ROWS, len(rows) // self._num_threads))
-        tasks = [
-            self._pool.submit(reading.scan_images, rows[start : start + task_rows], self._options)
-            for start in range(0, len(rows), task_rows)
-        ]
-        results = [result for task in tasks for result in task.result()]
-        self._progress.add(scanned=len(results))
+        num_rows = max(1, min(_TASK_ROWS, len(batch.rows) // self._num_threads))
+        tasks = (batch.rows[start : start + num_rows] for start in range(0, len(batch.rows), num_rows))
+        scanned = self.worker.map(lambda rows: reading.scan_images(rows, self._options), tasks)
+        results = list(itertools.chain.from_iterable(scanned))
+        self.worker.progress.add(scanned=len(results))
         yield from _quarantined_outputs(results)
         if images := [result for result in results if isinstance(result, ScannedImage)]:
             yield ImageBatch(images)
@@ -151,7 +146,7 @@ class ListShards(beam.DoFn):
             yield (split, index, num_shards), ImageBatch([])
 
 
-class WriteShard(_ThreadedDoFn):
+class WriteShard(WorkerDoFn):
     """`(shard, images)` -> one finished file."""
 
     def __init__(self, folder: str, rules: writer.ShardRules, num_threads: int, progress_folder: str):
@@ -165,7 +160,7 @@ class WriteShard(_ThreadedDoFn):
         path = storage.join(self._folder, schema.shard_file_name(split, index, num_shards))
         images = itertools.chain.from_iterable(batch.images for batch in batches)
         try:
-            shard, not_written = writer.write_shard(path, split, images, self._rules, self._pool, self._progress)
+            shard, not_written = writer.write_shard(path, split, images, self._rules, self.worker)
         except OSError as error:
             raise UserError(f"the output cannot be written ({error.strerror or error})") from error
         yield from _quarantined_outputs(not_written)

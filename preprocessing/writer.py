@@ -3,22 +3,18 @@
 One call makes one whole file, so that no image travels between workers and a retried call replaces its own result.
 """
 
-import collections
-import concurrent.futures
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import google_crc32c
 
-from preprocessing import example_proto, images, progress, reading, schema, storage, tfrecord
+from preprocessing import example_proto, images, reading, schema, storage, tfrecord
 from preprocessing.dataset_info import ShardInfo
+from preprocessing.image_header import ImageHeader
 from preprocessing.options import ImageOptions
 from preprocessing.quarantine import QuarantinedRow, Reason, RejectedError, Stage, quarantined
 from preprocessing.reading import ScannedImage
-
-_Argument = TypeVar("_Argument")
-_Result = TypeVar("_Result")
+from preprocessing.worker import Worker
 
 _IMAGES_PER_TASK = 16
 
@@ -48,12 +44,7 @@ class _Part(NamedTuple):
 
 
 def write_shard(
-    path: str,
-    split: str,
-    scanned: Iterable[ScannedImage],
-    rules: ShardRules,
-    pool: concurrent.futures.Executor,
-    report: progress.Reporter,
+    path: str, split: str, scanned: Iterable[ScannedImage], rules: ShardRules, worker: Worker
 ) -> tuple[WrittenShard, list[QuarantinedRow]]:
     """Writes the shard file at `path` and returns what is in it, and the rows that could not be written.
 
@@ -64,19 +55,19 @@ def write_shard(
     not_written: list[QuarantinedRow] = []
     checksum = num_bytes = 0
     with storage.of(path).create(path) as file:
-        for part in _in_order(pool, lambda chunk: _make_part(chunk, rules), _chunks(ordered)):
+        for part in worker.map(lambda chunk: _make_part(chunk, rules, worker), _chunks(ordered)):
             file.write(part.frames)
             checksum = google_crc32c.extend(checksum, part.frames)
             num_bytes += len(part.frames)
             not_written += part.quarantined
             for class_index in part.class_indices:
                 class_counts[class_index] += 1
-            report.add(written=len(part.class_indices))
+            worker.progress.add(written=len(part.class_indices))
     info = ShardInfo(path.rpartition("/")[2], sum(class_counts), num_bytes, f"{checksum:08x}")
     return WrittenShard(split, info, tuple(class_counts)), not_written
 
 
-def _make_part(chunk: Sequence[ScannedImage], rules: ShardRules) -> _Part:
+def _make_part(chunk: Sequence[ScannedImage], rules: ShardRules, worker: Worker) -> _Part:
     frames: list[bytes] = []
     class_indices: list[int] = []
     not_written: list[QuarantinedRow] = []
@@ -88,13 +79,20 @@ def _make_part(chunk: Sequence[ScannedImage], rules: ShardRules) -> _Part:
             stage = Stage.WRITE
             _require_unchanged(data, scanned)
             stage = Stage.DECODE
-            encoded = images.prepare(data, scanned.header, rules.images)
+            encoded = _prepare(data, scanned.header, rules.images, worker)
         except RejectedError as rejected:
             not_written.append(quarantined(scanned.row.name, stage, rejected))
         else:
             frames += tfrecord.frame(_example(scanned, encoded, class_index + rules.label_offset))
             class_indices.append(class_index)
     return _Part(b"".join(frames), class_indices, not_written)
+
+
+def _prepare(data: bytes, header: ImageHeader, options: ImageOptions, worker: Worker) -> images.EncodedImage:
+    if images.can_copy(header, options):
+        return images.copy(data, header)
+    with worker.decoding(header.width * header.height):
+        return images.prepare(data, header, options)
 
 
 def _example(scanned: ScannedImage, encoded: images.EncodedImage, label: int) -> list[bytes]:
@@ -120,16 +118,3 @@ def _require_unchanged(data: bytes, scanned: ScannedImage) -> None:
 
 def _chunks(scanned: Sequence[ScannedImage]) -> Iterator[Sequence[ScannedImage]]:
     return (scanned[start : start + _IMAGES_PER_TASK] for start in range(0, len(scanned), _IMAGES_PER_TASK))
-
-
-def _in_order(
-    pool: concurrent.futures.Executor, function: Callable[[_Argument], _Result], arguments: Iterator[_Argument]
-) -> Iterator[_Result]:
-    """Yields `function` of each argument in order, few results waiting: an eager map would hold the shard."""
-    ahead = 2 * storage.LocalStorage.num_threads
-    waiting = collections.deque(pool.submit(function, argument) for argument in itertools.islice(arguments, ahead))
-    while waiting:
-        result = waiting.popleft().result()
-        for argument in itertools.islice(arguments, 1):
-            waiting.append(pool.submit(function, argument))
-        yield result

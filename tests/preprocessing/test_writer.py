@@ -1,13 +1,14 @@
-import concurrent.futures
+import contextlib
 
 import pytest
 
-from preprocessing import progress, reading, schema, writer
+from preprocessing import reading, schema, writer
 from preprocessing.example_proto import decode
 from preprocessing.options import ImageOptions
 from preprocessing.reading import ScannedImage
 from preprocessing.rows import Row
 from preprocessing.tfrecord import read_records
+from preprocessing.worker import Worker
 from tests.preprocessing import pictures
 
 RULES = writer.ShardRules(("cat", "dog"), 0, ImageOptions())
@@ -27,8 +28,8 @@ def scanned(tmp_path):
 
 
 def write(path, images, num_threads=2):
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        return writer.write_shard(str(path), "train", images, RULES, pool, progress.Reporter(""))
+    with contextlib.closing(Worker(num_threads)) as worker:
+        return writer.write_shard(str(path), "train", images, RULES, worker)
 
 
 def test_a_shard_is_described_as_it_is(scanned, tmp_path):
