@@ -66,3 +66,21 @@ def test_the_variables_are_those_that_the_trainer_reads_in_the_cloud(tmp_path):
     assert environment.tensorboard_dir == f"{tmp_path}/logs"
     assert environment.task.is_chief
     assert json.loads(variables["CLUSTER_SPEC"])["environment"] == "cloud"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["vertex", "--region=us-west1"],
+        ["vertex-tune", "--region=us-west1", "--tune=base_learning_rate=0.1,0.2"],
+        ["tpu-vm", "--zone=us-west4-a"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_installed_package_rehearses_and_packs_itself(environment, words):
+    argv = [*words, "--data=gs://b/d", "--model_dir=gs://b/m", "--project=p", "--tpu_type=v5e:2x4", "--dry_run"]
+    program = f"from trainer.submit import command; command.main({argv!r}); command.main([{words[0]!r}, '--help'])"
+    shown = run_python(environment, program)
+    assert "tpu_images-0.1.0-py3-none-any.whl" in shown
+    assert "usage: tpu-images submit" in shown
