@@ -15,6 +15,7 @@ from preprocessing.options import ConvertOptions
 from preprocessing.quarantine import QuarantinedRow
 from preprocessing.rows import Source
 from preprocessing.split import SplitFractions
+from preprocessing.worker import WorkerOptions
 
 RESULTS_FILE = "results.json"
 
@@ -57,6 +58,7 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
     When it has run, `places.staging` holds the shards, the lists of quarantined and changed rows, and RESULTS_FILE.
     """
     num_threads = storage.of(options.input).num_threads
+    worker_options = WorkerOptions(num_threads, places.progress, options.images.max_pixels)
     rows = (
         pipeline
         | "ListUnits" >> beam.Create(list(source.units))
@@ -65,7 +67,7 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
             transforms.QUARANTINED, transforms.NUM_ROWS, main="rows"
         )
     )
-    scan = transforms.ScanImages(options.images, num_threads, places.progress)
+    scan = transforms.ScanImages(options.images, worker_options)
     scanned = (
         rows.rows
         | "SpreadRows" >> beam.Reshuffle()
@@ -73,7 +75,7 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
     )
     images, changes = _by_split(scanned.images, source, options)
     rules = writer.ShardRules(source.class_names, options.label_offset, options.images)
-    write = transforms.WriteShard(places.staging, rules, num_threads, places.progress)
+    write = transforms.WriteShard(places.staging, rules, worker_options)
     written = _by_shard(images, options.num_shards) | "WriteShards" >> beam.ParDo(write).with_outputs(
         transforms.QUARANTINED, main="shards"
     )

@@ -1,6 +1,8 @@
 """Decoding to upright 8-bit grey or RGB pixels, resizing and encoding, with Pillow."""
 
 import io
+import logging
+import warnings
 
 import numpy as np
 from PIL import Image
@@ -22,6 +24,13 @@ _GREY_MODES = ("1", "L")
 _DEEP_GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 _COLOR_MODES = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "HSV", "LAB")
 _GREY_ALPHA_MODES = ("LA", "La")
+
+
+def set_up_pillow(max_pixels: int) -> None:
+    """Gives Pillow the limit that the job has, and silences it: what it warns about is quarantined or harmless."""
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def scan_with_pillow(data: bytes, image_format: str) -> ImageHeader:

@@ -14,7 +14,7 @@ from preprocessing.quarantine import QuarantinedRow
 from preprocessing.reading import ScannedImage
 from preprocessing.rows import Row, Source
 from preprocessing.split import SplitFractions
-from preprocessing.worker import Worker
+from preprocessing.worker import Worker, WorkerOptions
 
 # Tags of the outputs beside the main one.
 QUARANTINED = "quarantined"
@@ -58,13 +58,12 @@ class ReadRows(beam.DoFn):
 class WorkerDoFn(beam.DoFn):
     """A DoFn with threads: reading waits for disks and networks, hashing and decoding run outside Python's lock."""
 
-    def __init__(self, num_threads: int, progress_folder: str):
-        self._num_threads = num_threads
-        self._progress_folder = progress_folder
+    def __init__(self, options: WorkerOptions):
+        self._worker_options = options
 
     def setup(self) -> None:
         """Starts the threads, once for each worker process."""
-        self.worker = Worker(self._num_threads, self._progress_folder)
+        self.worker = Worker(self._worker_options)
 
     def teardown(self) -> None:
         """Ends the threads."""
@@ -74,13 +73,13 @@ class WorkerDoFn(beam.DoFn):
 class ScanImages(WorkerDoFn):
     """Batch of rows -> batch of scanned images."""
 
-    def __init__(self, options: ImageOptions, num_threads: int, progress_folder: str):
-        super().__init__(num_threads, progress_folder)
+    def __init__(self, options: ImageOptions, worker_options: WorkerOptions):
+        super().__init__(worker_options)
         self._options = options
 
     def process(self, batch: RowBatch) -> Iterator[Any]:
         """Scans one batch with all threads."""
-        num_rows = max(1, min(_TASK_ROWS, len(batch.rows) // self._num_threads))
+        num_rows = max(1, min(_TASK_ROWS, len(batch.rows) // self.worker.num_threads))
         tasks = (batch.rows[start : start + num_rows] for start in range(0, len(batch.rows), num_rows))
         scanned = self.worker.map(lambda rows: reading.scan_images(rows, self._options), tasks)
         results = list(itertools.chain.from_iterable(scanned))
@@ -149,8 +148,8 @@ class ListShards(beam.DoFn):
 class WriteShard(WorkerDoFn):
     """`(shard, images)` -> one finished file."""
 
-    def __init__(self, folder: str, rules: writer.ShardRules, num_threads: int, progress_folder: str):
-        super().__init__(num_threads, progress_folder)
+    def __init__(self, folder: str, rules: writer.ShardRules, worker_options: WorkerOptions):
+        super().__init__(worker_options)
         self._folder = folder
         self._rules = rules
 

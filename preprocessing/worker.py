@@ -3,13 +3,15 @@
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from preprocessing import progress
+from preprocessing import pixels, progress
+from preprocessing.options import ImageOptions
 
 _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
@@ -18,13 +20,23 @@ _Result = TypeVar("_Result")
 _LARGE_PIXELS = 8_000_000
 
 
+@dataclasses.dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker process works; `progress_folder` is "" where nobody watches."""
+
+    num_threads: int = 2
+    progress_folder: str = ""
+    max_pixels: int = ImageOptions.max_pixels
+
+
 class Worker:
     """The means of one worker process; `close` ends its threads."""
 
-    def __init__(self, num_threads: int = 2, progress_folder: str = ""):
-        self.num_threads = num_threads
-        self.progress = progress.Reporter(progress_folder)
-        self._pool = concurrent.futures.ThreadPoolExecutor(num_threads)
+    def __init__(self, options: WorkerOptions):
+        self.num_threads = options.num_threads
+        self.progress = progress.Reporter(options.progress_folder)
+        self._pool = concurrent.futures.ThreadPoolExecutor(options.num_threads)
+        pixels.set_up_pillow(options.max_pixels)
         # Many threads may wait for a network, but decoding with more threads than cores only takes memory.
         self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._large_decoder = threading.Lock()

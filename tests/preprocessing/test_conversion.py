@@ -6,10 +6,13 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from preprocessing import schema
 from preprocessing.errors import UserError
+from preprocessing.options import FORMATS
+from preprocessing.quarantine import Reason
 from tests.preprocessing import pictures
 
 
@@ -280,3 +283,31 @@ def test_versions_and_options_are_recorded(convert, photos):
     assert info.options["seed"] == 4
     assert info.options["fractions"] == {"train": 0.8, "validation": 0.1, "test": 0.1}
     assert {"python", "apache-beam", "pillow", "tpu-images"} <= info.versions.keys()
+
+
+def damaged_files(num_files: int) -> list[bytes]:
+    """Files of every format, each with a few bytes changed, taken out, put in, or its end cut off."""
+    random = np.random.default_rng(0)
+    whole = [pictures.encode(pictures.pixels(size=(32, 32)), image_format) for image_format in FORMATS]
+    files = []
+    for index in range(num_files):
+        data = bytearray(whole[index % len(whole)])
+        start, length = (int(value) for value in random.integers((len(data), 20)))
+        files.append(bytes(data[:start] + random.bytes(int(random.integers(20))) + data[start + length :]))
+    return files + [data[: len(data) // 2] for data in whole]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verify", ["header", "decode"])
+def test_damaged_files_never_stop_a_job_and_none_gets_lost(convert, photos, verify):
+    files = damaged_files(400)
+    for index, data in enumerate(files):
+        (photos / "cat" / f"damaged{index:03d}").write_bytes(data)
+    dataset = convert(photos, "--max_bad_fraction=1", f"--formats={','.join(FORMATS)}", f"--verify={verify}")
+    counts = dataset.info.counts
+    assert counts.rows_in == len(files) + 40
+    names = [line["path"] for line in dataset.lines(schema.QUARANTINE_FILE)]
+    names += [example[schema.IMAGE_FILENAME].decode() for example in dataset.all_examples()]
+    assert sorted(names) == sorted(str(path.relative_to(photos)) for path in photos.glob("*/*"))
+    assert {line["reason"] for line in dataset.lines(schema.QUARANTINE_FILE)} <= {reason.value for reason in Reason}
+    assert counts.quarantined > 100

@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from preprocessing.worker import Worker
+from preprocessing.worker import Worker, WorkerOptions
 
 
 @pytest.fixture
 def worker():
-    with contextlib.closing(Worker(num_threads=4)) as made:
+    with contextlib.closing(Worker(WorkerOptions(num_threads=4))) as made:
         yield made
 
 

@@ -8,7 +8,7 @@ from preprocessing.options import ImageOptions
 from preprocessing.reading import ScannedImage
 from preprocessing.rows import Row
 from preprocessing.tfrecord import read_records
-from preprocessing.worker import Worker
+from preprocessing.worker import Worker, WorkerOptions
 from tests.preprocessing import pictures
 
 RULES = writer.ShardRules(("cat", "dog"), 0, ImageOptions())
@@ -28,7 +28,7 @@ def scanned(tmp_path):
 
 
 def write(path, images, num_threads=2):
-    with contextlib.closing(Worker(num_threads)) as worker:
+    with contextlib.closing(Worker(WorkerOptions(num_threads))) as worker:
         return writer.write_shard(str(path), "train", images, RULES, worker)
 
 
