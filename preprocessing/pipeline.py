@@ -57,7 +57,7 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
 
     When it has run, `places.staging` holds the shards, the lists of quarantined and changed rows, and RESULTS_FILE.
     """
-    num_threads = storage.of(options.input).num_threads
+    num_threads = max(storage.of(place).num_threads for place in (options.input, *options.allowed_prefixes))
     worker_options = WorkerOptions(num_threads, places.progress, options.images.max_pixels)
     rows = (
         pipeline
@@ -74,7 +74,8 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
         | "ScanImages" >> beam.ParDo(scan).with_outputs(transforms.QUARANTINED, main="images")
     )
     images, changes = _by_split(scanned.images, source, options)
-    rules = writer.ShardRules(source.class_names, options.label_offset, options.images)
+    class_indices = {name: index for index, name in enumerate(source.class_names)}
+    rules = writer.ShardRules(class_indices, options.label_offset, options.images)
     write = transforms.WriteShard(places.staging, rules, worker_options)
     written = _by_shard(images, options.num_shards) | "WriteShards" >> beam.ParDo(write).with_outputs(
         transforms.QUARANTINED, main="shards"

@@ -44,7 +44,7 @@ class Worker:
     def map(self, function: Callable[[_Argument], _Result], arguments: Iterable[_Argument]) -> Iterator[_Result]:
         """Yields `function` of each argument in order, with few results waiting: they may be large."""
         remaining = iter(arguments)
-        ahead = 2 * self.num_threads
+        ahead = self.num_threads + 2
         waiting = collections.deque(
             self._pool.submit(function, argument) for argument in itertools.islice(remaining, ahead)
         )

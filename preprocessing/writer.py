@@ -3,7 +3,7 @@
 One call makes one whole file, so that no image travels between workers and a retried call replaces its own result.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import google_crc32c
@@ -17,12 +17,13 @@ from preprocessing.reading import ScannedImage
 from preprocessing.worker import Worker
 
 _IMAGES_PER_TASK = 16
+_BYTES_PER_TASK = 4_000_000
 
 
 class ShardRules(NamedTuple):
-    """All that a shard's content depends on beside its images."""
+    """All that a shard's content depends on beside its images; `class_indices` start at 0."""
 
-    class_names: tuple[str, ...]
+    class_indices: Mapping[str, int]
     label_offset: int
     images: ImageOptions
 
@@ -51,7 +52,7 @@ def write_shard(
     Images stand in the order of their digests: the same whatever order they came in, and shuffled for the trainer.
     """
     ordered = sorted(scanned, key=lambda image: (image.digest, image.row.name, image.row.label))
-    class_counts = [0] * len(rules.class_names)
+    class_counts = [0] * len(rules.class_indices)
     not_written: list[QuarantinedRow] = []
     checksum = num_bytes = 0
     with storage.of(path).create(path) as file:
@@ -72,7 +73,7 @@ def _make_part(chunk: Sequence[ScannedImage], rules: ShardRules, worker: Worker)
     class_indices: list[int] = []
     not_written: list[QuarantinedRow] = []
     for scanned in chunk:
-        class_index = rules.class_names.index(scanned.row.label)
+        class_index = rules.class_indices[scanned.row.label]
         stage = Stage.READ
         try:
             data = reading.read_image(scanned.row.path, rules.images.max_bytes)
@@ -116,5 +117,13 @@ def _require_unchanged(data: bytes, scanned: ScannedImage) -> None:
         raise RejectedError(Reason.CHANGED_WHILE_CONVERTING)
 
 
-def _chunks(scanned: Sequence[ScannedImage]) -> Iterator[Sequence[ScannedImage]]:
-    return (scanned[start : start + _IMAGES_PER_TASK] for start in range(0, len(scanned), _IMAGES_PER_TASK))
+def _chunks(scanned: Sequence[ScannedImage]) -> Iterator[list[ScannedImage]]:
+    """Yields a few images at a time: many small ones, so that threads are worth it, or few large ones."""
+    chunk: list[ScannedImage] = []
+    for image in scanned:
+        chunk.append(image)
+        if len(chunk) == _IMAGES_PER_TASK or sum(each.stored_bytes for each in chunk) > _BYTES_PER_TASK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -11,7 +11,7 @@ from preprocessing.tfrecord import read_records
 from preprocessing.worker import Worker, WorkerOptions
 from tests.preprocessing import pictures
 
-RULES = writer.ShardRules(("cat", "dog"), 0, ImageOptions())
+RULES = writer.ShardRules({"cat": 0, "dog": 1}, 0, ImageOptions())
 
 
 @pytest.fixture
