@@ -1,7 +1,6 @@
 """When training saves, and who is told: cadence, listeners, and the refusal to keep weights that are not finite."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from absl import logging
 
 from trainer.engine.variables import VariableStore
 from trainer.errors import UserError
+from trainer.estimator.cadence import Cadence
 from trainer.estimator.checkpoints import CheckpointDirectory
 from trainer.estimator.model_state import ModelState
 from trainer.estimator.session import StepSession
@@ -21,26 +21,6 @@ class NanLossError(UserError, tf.compat.v1.train.NanLossDuringTrainingError):
 
     def __str__(self) -> str:
         return self.args[0]
-
-
-class Cadence:
-    """Every so many steps, or every so many seconds; never, when neither is given."""
-
-    def __init__(self, steps: int | None, secs: float | None, first_step: int):
-        self._steps = steps
-        self._secs = secs
-        self.restart(first_step)
-
-    def restart(self, step: int) -> None:
-        """Counts from here."""
-        self._last_step = step
-        self._last_secs = time.monotonic()
-
-    def is_due(self, step: int) -> bool:
-        """Returns whether it is time again."""
-        if self._steps:
-            return step - self._last_step >= self._steps
-        return bool(self._secs) and time.monotonic() - self._last_secs >= self._secs
 
 
 @dataclasses.dataclass

@@ -48,7 +48,7 @@ class Estimator:
 
     def __init__(
         self,
-        model_fn: Callable[..., Any],
+        model_fn: Callable[..., Any] | None,
         model_dir: str | os.PathLike | None = None,
         config: RunConfig | None = None,
         params: Any = None,

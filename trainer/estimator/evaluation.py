@@ -33,7 +33,8 @@ class Evaluator:
         payload = executable.program.payload
         self._metric_fn = payload.metric_fn
         self._host_metrics: Executable | None = None
-        self._accumulator = None if self._metric_fn else Accumulator(executable.program, payload.metrics)
+        # With a metric_fn it is made anew, for the metrics on the host, when its tensors are first seen.
+        self._accumulator = Accumulator(executable.program, payload.metrics)
         self._losses: list[Any] = []
 
     @property
@@ -44,8 +45,7 @@ class Evaluator:
     def reset(self) -> None:
         """Begins a new evaluation."""
         self._losses = []
-        if self._accumulator:
-            self._accumulator.reset()
+        self._accumulator.reset()
 
     def add(self, outputs: Any) -> None:
         """Takes the outputs of a step; waits for them."""

@@ -10,8 +10,8 @@ import tensorflow as tf
 from trainer.estimator.events import EventWriter
 from trainer.estimator.session import StepSession
 
-SessionRunHook = tf.compat.v1.train.SessionRunHook
-SessionRunArgs = tf.compat.v1.train.SessionRunArgs
+SessionRunHook: Any = tf.compat.v1.train.SessionRunHook
+SessionRunArgs: Any = tf.compat.v1.train.SessionRunArgs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +85,11 @@ class HookRunner:
     Hooks that override neither `before_run` nor `after_run` cost nothing at a step.
     """
 
-    def __init__(self, hooks: Sequence[SessionRunHook], session: StepSession):
+    def __init__(self, hooks: Sequence[Any], session: StepSession):
         self._hooks = list(hooks)
         self._session = session
-        self._requests: list[tuple[SessionRunHook, Any, Any]] = []
-        self._per_step: list[SessionRunHook] = [hook for hook in hooks if _acts_on_steps(hook)]
+        self._requests: list[tuple[Any, Any, Any]] = []
+        self._per_step: list[Any] = [hook for hook in hooks if _acts_on_steps(hook)]
         self.stop_requested = False
 
     @property
@@ -143,7 +143,7 @@ class HookRunner:
                 hook.end(self._session)
 
 
-def _acts_on_steps(hook: SessionRunHook) -> bool:
+def _acts_on_steps(hook: Any) -> bool:
     return any(getattr(type(hook), name) is not getattr(SessionRunHook, name) for name in ("before_run", "after_run"))
 
 

@@ -82,7 +82,7 @@ def training_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
             targets=[spec.train_op],
             effects=Effects.LOOSE,
             payload=TrainingPayload(
-                hooks=spec.training_hooks,
+                hooks=spec.training_hooks or (),
                 summary=_merged_summaries(),
                 make_scaffold=scaffold_maker(spec),
                 host_call=host_call[0] if host_call else None,
@@ -100,16 +100,15 @@ def evaluation_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
 
     def step(batch: Any) -> StepResult:
         spec = model_call(*split(batch))
-        is_tpu_spec = isinstance(spec, TPUEstimatorSpec)
-        metrics = evaluation_metrics.trace(None if is_tpu_spec else spec.eval_metric_ops)
-        eval_metrics = spec.eval_metrics if is_tpu_spec else None
+        metrics = evaluation_metrics.trace(spec.eval_metric_ops if isinstance(spec, EstimatorSpec) else None)
+        eval_metrics = spec.eval_metrics if isinstance(spec, TPUEstimatorSpec) else None
         return StepResult(
             replicated={"loss": _replica_mean(spec.loss), "statistics": metrics.statistics},
             per_replica={"metric_tensors": _outfed(eval_metrics, "eval_metrics")} if eval_metrics else {},
             targets=metrics.updates,
             effects=Effects.REQUESTED,
             payload=EvaluationPayload(
-                hooks=spec.evaluation_hooks,
+                hooks=spec.evaluation_hooks or (),
                 make_scaffold=scaffold_maker(spec),
                 metrics=metrics,
                 metric_fn=eval_metrics[0] if eval_metrics else None,
@@ -128,7 +127,7 @@ def prediction_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
         return StepResult(
             per_replica={"predictions": spec.predictions},
             effects=Effects.REQUESTED,
-            payload=PredictionPayload(spec.prediction_hooks, scaffold_maker(spec), spec.export_outputs),
+            payload=PredictionPayload(spec.prediction_hooks or (), scaffold_maker(spec), spec.export_outputs),
         )
 
     return step

@@ -23,7 +23,7 @@ def injected(params: Any, **additions: Any) -> Any:
 
     `params` is a mapping, or an object like TensorFlow 1's HParams (`set_hparam`, `add_hparam`).
     """
-    result = {} if params is None else copy.copy(params) if isinstance(params, Mapping) else copy.deepcopy(params)
+    result: Any = {} if params is None else copy.copy(params) if isinstance(params, Mapping) else copy.deepcopy(params)
     for name, value in additions.items():
         if value is None:
             continue

@@ -76,7 +76,7 @@ def examples(predictions: Any) -> Iterator[Any]:
             f"Batch length of predictions should be same, got {sizes}; give every prediction one row per example, or "
             f"call predict(yield_single_examples=False)"
         )
-    for row in range(sizes.pop()):
+    for row in range(flat[0].shape[0]):
         if isinstance(predictions, Mapping):
             yield {name: value[row] for name, value in predictions.items()}
         else:

@@ -119,7 +119,7 @@ class ReplicaLayout:
 
     def _full_shape(self, spec: tf.TensorSpec, axis: int | None) -> list[int]:
         """Returns the shape of an element; when not training the last one may be smaller, so the size is as asked."""
-        shape = spec.shape.as_list() if spec.shape.rank is not None else [None]
+        shape: list[Any] = spec.shape.as_list() if spec.shape.rank is not None else [None]
         if axis is not None and self.mode != ModeKeys.TRAIN and shape[axis] is None:
             shape[axis] = self.deployment.input_batch_size(self.mode)
         if None in shape:

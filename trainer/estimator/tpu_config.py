@@ -140,8 +140,8 @@ class RunConfig(run_config.RunConfig):
     ):
         if cluster is not None and master:
             raise ValueError("Both master and cluster are set; give one of them")
-        session_config = kwargs.get("session_config")
-        if cluster is not None and getattr(session_config, "cluster_def", None) and session_config.cluster_def.job:
+        cluster_def = getattr(kwargs.get("session_config"), "cluster_def", None)
+        if cluster is not None and cluster_def is not None and cluster_def.job:
             raise ValueError("You cannot provide a ClusterResolver and session_config.cluster_def; give one of them")
         object.__setattr__(self, "tpu_config", tpu_config or TPUConfig())
         object.__setattr__(self, "cluster", cluster)

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from absl import logging
 
@@ -99,6 +99,10 @@ class TPUEstimator(Estimator):
             return self._given_engine
         return engine_choice.choose(self._use_tpu, self._config.master)
 
+    @property
+    def _tpu_config(self) -> tpu_config.TPUConfig:
+        return cast(tpu_config.RunConfig, self._config).tpu_config
+
     def _deployment(self, mode: str) -> Deployment:
         runs_on_tpu = self._use_tpu if mode == ModeKeys.TRAIN else self._eval_on_tpu
         sizes: Mapping[str, int | None] = {mode: self._global_batch_sizes[mode]}
@@ -109,7 +113,7 @@ class TPUEstimator(Estimator):
         engine = self._engine
         num_hosts = engine.num_replicas // engine.num_local_replicas
         pipeline = self._input_pipeline(mode, engine.num_replicas, num_hosts)
-        _check_num_shards(self._config.tpu_config.num_shards, engine.num_replicas)
+        _check_num_shards(self._tpu_config.num_shards, engine.num_replicas)
         return Deployment(
             engine,
             sizes,
@@ -121,7 +125,7 @@ class TPUEstimator(Estimator):
         )
 
     def _input_pipeline(self, mode: str, num_replicas: int, num_hosts: int) -> InputPipelineConfig:
-        config = self._config.tpu_config
+        config = self._tpu_config
         pipeline = config.input_pipeline
         if mode == ModeKeys.TRAIN:
             return pipeline

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from trainer.estimator.checkpointer import Cadence, Checkpointer
+from trainer.estimator.cadence import Cadence
+from trainer.estimator.checkpointer import Checkpointer
 from trainer.estimator.events import EventWriter
 from trainer.estimator.hooks import HookRunner, Progress, ProgressHook
 from trainer.estimator.host_call import HostCall

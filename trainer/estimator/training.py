@@ -12,7 +12,8 @@ from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
 from trainer.engine.tf_engine import TfEngine
 from trainer.estimator import calls
-from trainer.estimator.checkpointer import Cadence, Checkpointer
+from trainer.estimator.cadence import Cadence
+from trainer.estimator.checkpointer import Checkpointer
 from trainer.estimator.events import EventWriter
 from trainer.estimator.hooks import HookRunner, ModelSummaryHook, ProgressHook
 from trainer.estimator.host_call import HostCall
@@ -24,6 +25,7 @@ from trainer.estimator.model_steps import TrainingPayload
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.session import StepSession
 from trainer.estimator.step_runner import StepRunner
+from trainer.estimator.tpu_config import TPUConfig
 from trainer.estimator.train_loop import LoopParts, LoopSettings, TrainLoop
 
 CheckpointSaverHook = tf.compat.v1.train.CheckpointSaverHook
@@ -95,6 +97,7 @@ class _TrainingCall:
         self._hooks = list(hooks)
         self._saving_listeners = list(saving_listeners)
         self._deployment = model.deployment_of(ModeKeys.TRAIN)
+        self._tpu_config: TPUConfig = getattr(model.config, "tpu_config", TPUConfig())
         self._events = EventWriter(model.model_dir)
 
     def run(self, input_fn: Callable[..., Any]) -> None:
@@ -143,8 +146,6 @@ class _TrainingCall:
     def _parts(
         self, executable: Executable, layout: ReplicaLayout, session: StepSession, hooks: HookRunner
     ) -> LoopParts:
-        tpu_config = getattr(self._model.config, "tpu_config", None)
-        every_n_steps = tpu_config.experimental_host_call_every_n_steps if tpu_config else 1
         return LoopParts(
             runner=StepRunner(executable, self._deployment.engine),
             layout=layout,
@@ -153,7 +154,9 @@ class _TrainingCall:
             progress_hooks=[hook for hook in self._hooks if isinstance(hook, ProgressHook)],
             checkpointer=self._checkpointer(),
             events=self._events,
-            host_call=HostCall(executable.program.payload.host_call, every_n_steps),
+            host_call=HostCall(
+                executable.program.payload.host_call, self._tpu_config.experimental_host_call_every_n_steps
+            ),
             interrupts=self._model.interrupts,
         )
 
@@ -183,13 +186,11 @@ class _TrainingCall:
     def _settings(self) -> LoopSettings:
         log_steps = self._model.config.log_step_count_steps
         if log_steps and self._deployment.is_tpu:
-            log_steps = _whole_loops(log_steps, self._model.config.tpu_config.iterations_per_loop)
+            log_steps = _whole_loops(log_steps, self._tpu_config.iterations_per_loop)
         return LoopSettings(self._limits.last_step(self._first_step), log_steps)
 
 
-def _continued(
-    streams: Sequence[BatchStream], input_fn: Callable[..., Any], num_used_batches: int
-) -> Sequence[BatchStream]:
+def _continued(streams: list[BatchStream], input_fn: Callable[..., Any], num_used_batches: int) -> list[BatchStream]:
     """Leaves out what an interrupted call has used, unless the input_fn knows where to start."""
     if not num_used_batches or "start_step" in calls.argument_names(input_fn):
         return streams

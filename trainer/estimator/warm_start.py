@@ -48,9 +48,12 @@ def warm_start(store: VariableStore, source: str | WarmStartSettings) -> None:
     Raises:
       UserError: the checkpoint lacks a variable that was asked for, or has another shape for it.
     """
-    is_settings = isinstance(source, WarmStartSettings)
-    path = _checkpoint(source.ckpt_to_initialize_from if is_settings else source)
-    names = _selected(store, source) if is_settings else _shared_names(store, path)
+    if isinstance(source, WarmStartSettings):
+        path = _checkpoint(source.ckpt_to_initialize_from)
+        names = _selected(store, source)
+    else:
+        path = _checkpoint(source)
+        names = _shared_names(store, path)
     values = checkpoints.read(path, names.values())
     for name, previous_name in names.items():
         if previous_name not in values:
