@@ -23,6 +23,7 @@ RANKS = (
         "trainer.engine",
         "trainer.model_directory",
         "trainer.commands.arguments",
+        "trainer.commands.tensorflow_loading",
         "trainer.commands.terminal",
     ),
     ("trainer.models", "trainer.estimator"),

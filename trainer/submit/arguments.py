@@ -23,6 +23,9 @@ def parser(command: str, description: str) -> CommandParser:
         "--tables", default="", help="directory with corrected copies of our tables (trainer/submit/tables)"
     )
     made.add_argument("--dry_run", action="store_true", help="show the request and what it may cost; send nothing")
+    made.add_argument("--no_preflight", action="store_true", help="a dry run does not ask the TPU compiler (minutes)")
+    made.add_argument("--num_classes", type=int, default=1000, help="of the data, for preflight (%(default)s)")
+    made.add_argument("--num_train_examples", type=int, default=0, help="of the data, for preflight's hours")
     made.add_argument("--format", default="yaml", choices=("yaml", "json"), help="form of a dry run")
     return made
 

@@ -1,10 +1,9 @@
-"""What a job will take, for people to read before they pay: its price, and whether the model fits the device."""
+"""What a job will cost, for people to read before they pay."""
 
 from collections.abc import Sequence
 
 from trainer.submit.catalogue import Prices
 from trainer.submit.hardware import Hardware
-from trainer.submit.training_job import TrainingJob
 
 HOURS_PER_MONTH = 730
 
@@ -37,11 +36,3 @@ def serving_cost_lines(machine: Hardware, prices: Prices, *, num_machines: int) 
 
 def _unknown_price(machine: Hardware) -> str:
     return f"cost: unknown, prices.toml has no price for {machine.machine_type} (--tables takes your own)"
-
-
-def fit_lines(job: TrainingJob, machine: Hardware) -> Sequence[str]:
-    """Returns what the TPU compiler says of the training step, or why it was not asked."""
-    if not machine.tpu_type:
-        return ["preflight: skipped, it knows TPUs only"]
-    del job
-    return ["preflight: skipped, not available in this version"]

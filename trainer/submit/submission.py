@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import pathlib
 
-from trainer.submit import catalogue, container, delivery, forecast, storage
+from trainer.submit import catalogue, container, delivery, fit_check, forecast, storage
 from trainer.submit.hardware import Hardware
 from trainer.submit.training_job import TrainingJob
 
@@ -47,7 +47,7 @@ def prepare(
         *forecast.cost_lines(
             machine, prices, max_hours=flags.max_hours, num_runs=runs.total, num_parallel=runs.parallel
         ),
-        *forecast.fit_lines(fitted, machine),
+        *fit_check.lines(fitted, machine, _questions(flags)),
     ]
     if flags.image:
         run = container.from_image(flags.image, fitted.arguments())
@@ -55,3 +55,8 @@ def prepare(
     package = delivery.pack(work_dir, flags.model_dir)
     run = container.from_package(package.uri, machine.extra, fitted.arguments())
     return Submission(machine, run, package, (*notes, package.describe()))
+
+
+def _questions(flags: argparse.Namespace) -> fit_check.Questions:
+    is_asked = flags.dry_run and not flags.no_preflight
+    return fit_check.Questions(is_asked, flags.num_classes, flags.num_train_examples)

@@ -9,7 +9,7 @@ from trainer.errors import UserError
 from trainer.submit import command
 
 VERTEX = ["vertex", "--data=gs://bucket/flowers", "--model_dir=gs://bucket/model", "--project=my-project"]
-TPU = [*VERTEX, "--preset=flowers", "--region=us-west1", "--tpu_type=v5e:2x4"]
+TPU = [*VERTEX, "--preset=flowers", "--region=us-west1", "--tpu_type=v5e:2x4", "--no_preflight"]
 
 
 def shown_request(capsys) -> dict:

@@ -19,6 +19,7 @@ ARGV = [
     "--zone=us-west4-a",
     "--tpu_type=v5e:2x4",
     "--preset=flowers",
+    "--no_preflight",
     "--name=flowers",
 ]
 

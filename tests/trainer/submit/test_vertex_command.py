@@ -20,6 +20,7 @@ ARGV = [
     "--region=us-west1",
     "--tpu_type=v5e:2x4",
     "--preset=flowers",
+    "--no_preflight",
     "--label=team=vision",
 ]
 
