@@ -5,7 +5,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 
-from preprocessing import command_line, contact_sheet, inspection, schema, summary
+from preprocessing import command_line, contact_sheet, inspection, schema, stratification, summary
 from preprocessing.errors import UserError, one_line
 
 _MAX_SHOWN = 1_000
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _describe(result: inspection.Inspection) -> str:
     info = result.info
-    lines = [summary.split_table(info), ""]
+    lines = [summary.split_table(info), "", *map(str, stratification.split_shares(info))]
     for name, contents in result.contents.items():
         formats = ", ".join(f"{number:,} {image_format}" for image_format, number in sorted(contents.formats.items()))
         split = info.splits[name]

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from preprocessing import schema, storage
+from preprocessing import schema, storage, stratification
 from preprocessing.dataset_info import DatasetInfo, RowCounts
 
 if TYPE_CHECKING:  # it loads Beam
@@ -31,7 +31,7 @@ def values(finished: "Conversion", output: str) -> dict[str, Any]:
 def describe(finished: "Conversion", output: str) -> str:
     """Returns the summary as text for people."""
     counts = finished.info.counts
-    lines = [split_table(finished.info), ""]
+    lines = [split_table(finished.info), "", *map(str, stratification.split_shares(finished.info))]
     for reason, number in finished.quarantined.items():
         lines.append(f"quarantined: {number:,} {reason}")
     for reason, number in finished.changed.items():
