@@ -22,7 +22,8 @@ class SplitShare(NamedTuple):
 
     def __str__(self) -> str:
         (least, least_class), (most, most_class) = self.least, self.most
-        text = f"{self.split}: {self.share:.1%} of all, {least:.1%} ({least_class}) to {most:.1%} ({most_class}) of a class"
+        by_class = f"{least:.1%} ({least_class}) to {most:.1%} ({most_class}) of a class"
+        text = f"{self.split}: {self.share:.1%} of all, {by_class}"
         if not self.absent:
             return text
         shown = ", ".join(self.absent[:_MAX_ABSENT_SHOWN]) + (", ..." if len(self.absent) > _MAX_ABSENT_SHOWN else "")
