@@ -1,107 +1,22 @@
-"""`tpu-images deploy vertex`: puts an exported model into the Model Registry and on an endpoint of Vertex AI."""
+"""`tpu-images deploy TARGET ...`: puts an exported model where it answers."""
 
-import argparse
-import os
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 
-from trainer.commands.arguments import CommandParser
-from trainer.errors import UserError
-from trainer.submit import (
-    arguments,
-    catalogue,
-    deployment_request,
-    deployment_service,
-    forecast,
-    hardware,
-    request_text,
-    storage,
-    training_job,
-    vertex_service,
+from trainer.submit import flags
+from trainer.submit.command import Target, run_target
+
+TARGETS: Mapping[str, Target] = types.MappingProxyType(
+    {
+        "vertex": Target(
+            flags.deploy_parser,
+            "trainer.submit.vertex_deploy_command",
+            "the Model Registry and an endpoint of Vertex AI",
+        )
+    }
 )
-from trainer.submit.deployment_request import Deployment
 
 
 def main(argv: Sequence[str]) -> int:
-    """Deploys a model, or shows what would be sent; returns the exit status."""
-    flags = _parser().parse_args(argv)
-    arguments.check_project(flags.project)
-    training_job.check_cloud_path(flags.export_dir, "--export_dir=")
-    deployment = _deployment(flags)
-    tables = catalogue.load(flags.tables)
-    machine = hardware.vertex_machine(tables, flags.machine_type, region=flags.region, gpu=flags.gpu)
-    notes = [
-        f"machine: {machine.describe()}",
-        *forecast.serving_cost_lines(machine, tables.prices, num_machines=deployment.min_replicas),
-        f"serves with: {deployment.serving_image or deployment_request.prebuilt_image(deployment.region)}",
-    ]
-    if flags.dry_run:
-        print(request_text.render(_requests(deployment, machine), notes, form=flags.format))
-        return 0
-    print(*notes, sep="\n")
-    _deploy(deployment, machine)
-    return 0
-
-
-def _parser() -> CommandParser:
-    parser = CommandParser("deploy", "Put an exported model into the Model Registry and on an endpoint.")
-    add = parser.add_argument
-    add("target", choices=("vertex",), help="where to: Vertex AI")
-    add("--export_dir", required=True, help="version of an export, gs://.../export/VERSION")
-    add("--project", default=os.environ.get("GOOGLE_CLOUD_PROJECT", ""), help="Google Cloud project")
-    add("--region", default="us-central1", help="region of Vertex AI (%(default)s)")
-    add("--name", default="tpu-images", help="name of model and endpoint (%(default)s)")
-    add("--endpoint", default="", help="existing endpoint to deploy on; by default a new one")
-    add("--serving_image", default="", help="TensorFlow Serving image in Artifact Registry; by default Vertex AI's own")
-    add("--machine_type", default="n1-standard-4", help="machine that serves (%(default)s)")
-    add("--gpu", default="", metavar="TYPE:COUNT", help="GPUs where the machine leaves a choice")
-    add("--min_replicas", type=int, default=1, help="machines that always run (%(default)s)")
-    add("--max_replicas", type=int, default=1, help="machines at most (%(default)s)")
-    add("--service_account", default="", help="who the container runs as")
-    add("--label", action="append", default=[], metavar="KEY=VALUE", help="label; may be repeated")
-    add("--tables", default="", help="directory with corrected copies of our tables (trainer/submit/tables)")
-    add("--dry_run", action="store_true", help="show the requests and what they cost; send nothing")
-    add("--format", default="yaml", choices=("yaml", "json"), help="form of a dry run")
-    return parser
-
-
-def _deployment(flags: argparse.Namespace) -> Deployment:
-    return Deployment(
-        project=flags.project,
-        region=flags.region,
-        name=flags.name,
-        export_dir=flags.export_dir.rstrip("/"),
-        serving_image=flags.serving_image,
-        endpoint=flags.endpoint,
-        min_replicas=flags.min_replicas,
-        max_replicas=flags.max_replicas,
-        service_account=flags.service_account,
-        labels=arguments.parse_labels(flags.label),
-    )
-
-
-def _requests(deployment: Deployment, machine: hardware.Hardware) -> list[request_text.Request]:
-    host = f"https://{vertex_service.endpoint(deployment.region)}/v1"
-    upload = deployment_request.upload_model(deployment)
-    deploy = deployment_request.deploy_model(deployment, machine)
-    requests = [request_text.Request(f"POST {host}/{deployment.parent}/models:upload", upload)]
-    if not deployment.endpoint:
-        create = deployment_request.create_endpoint(deployment)
-        requests.append(request_text.Request(f"POST {host}/{deployment.parent}/endpoints", create))
-    return [*requests, request_text.Request(f"POST {host}/{deployment.endpoint_name}:deployModel", deploy)]
-
-
-def _deploy(deployment: Deployment, machine: hardware.Hardware) -> None:
-    saved_model = storage.join(deployment.export_dir, "saved_model.pb")
-    if storage.read_bytes(storage.connect(deployment.project), saved_model) is None:
-        raise UserError(
-            "there is no export", where=saved_model, remedy="make one: tpu-images export --model_dir=gs://..."
-        )
-    services = deployment_service.connect(deployment.region)
-    deployment_service.upload_model(services, deployment_request.upload_model(deployment))
-    print(f"model:    {deployment.model_name}")
-    if not deployment.endpoint:
-        deployment_service.create_endpoint(services, deployment_request.create_endpoint(deployment))
-    print(f"endpoint: {deployment.endpoint_name}; deploying takes 10 to 20 minutes", flush=True)
-    deployment_service.deploy_model(services, deployment_request.deploy_model(deployment, machine))
-    host = vertex_service.endpoint(deployment.region)
-    print(f"answers at https://{host}/v1/{deployment.endpoint_name}:predict")
+    """Runs one `deploy` command and returns its exit status."""
+    return run_target("deploy", TARGETS, argv)

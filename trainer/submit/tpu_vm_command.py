@@ -4,14 +4,13 @@ import argparse
 import pathlib
 import tempfile
 import time
-from collections.abc import Sequence
+from typing import Any
 
 from google.cloud import tpu_v2
 
-from trainer.commands.arguments import parse_with_settings
 from trainer.submit import (
-    arguments,
     catalogue,
+    checks,
     hardware,
     request_text,
     submission,
@@ -22,10 +21,11 @@ from trainer.submit import (
 from trainer.submit.vertex_follow import JOB_FAILED_EXIT_STATUS
 
 
-def main(argv: Sequence[str]) -> int:
+def run(flags: argparse.Namespace, settings: dict[str, Any]) -> int:
     """Runs a training on a Cloud TPU to its end, or shows what would be asked for; returns the exit status."""
-    flags, settings = parse_with_settings(_parser(), argv)
-    arguments.check_project_and_paths(flags)
+    checks.require_project(flags.project)
+    checks.require_cloud_path(flags.data, "--data")
+    checks.require_cloud_path(flags.model_dir, "--model_dir")
     machine = hardware.tpu_vm(catalogue.load(flags.tables), flags.tpu_type, zone=flags.zone, is_spot=flags.spot)
     job = training_job.TrainingJob(flags.data, flags.model_dir, flags.preset, settings)
     options = _options(flags)
@@ -41,18 +41,7 @@ def main(argv: Sequence[str]) -> int:
             return 0
         print(*plan.notes, sep="\n")
         plan.deliver(flags.project)
-    return _run(request, options)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("submit tpu-vm", "Train on a Cloud TPU virtual machine: queued, spot or on demand.")
-    parser.add_argument("--data", required=True, help="dataset directory, gs://...")
-    parser.add_argument("--model_dir", required=True, help="where the model goes, gs://...")
-    parser.add_argument("--tpu_type", required=True, metavar="GENERATION:TOPOLOGY", help="TPU slice, such as v5e:2x4")
-    parser.add_argument("--zone", required=True, help="zone that has it, such as us-west4-a")
-    parser.add_argument("--network", default="", help="VPC network, if not the default one")
-    parser.add_argument("--max_hours", type=float, default=24.0, help="longest training time on one machine")
-    return parser
+    return _follow(request, options)
 
 
 def _options(flags: argparse.Namespace) -> tpu_vm_request.TpuVmOptions:
@@ -66,11 +55,11 @@ def _options(flags: argparse.Namespace) -> tpu_vm_request.TpuVmOptions:
         is_spot=flags.spot,
         service_account=flags.service_account,
         network=flags.network,
-        labels=arguments.parse_labels(flags.label),
+        labels=checks.parse_labels(flags.label),
     )
 
 
-def _run(request: tpu_v2.QueuedResource, options: tpu_vm_request.TpuVmOptions) -> int:
+def _follow(request: tpu_v2.QueuedResource, options: tpu_vm_request.TpuVmOptions) -> int:
     services = tpu_vm_service.connect(options.project)
     try:
         outcome = tpu_vm_service.run_until_done(services, request, options, _report)

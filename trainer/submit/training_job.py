@@ -56,14 +56,6 @@ class TrainingJob:
         return dataclasses.replace(self, settings={**device, **self.settings})
 
 
-def check_cloud_path(path: str, flag: str) -> None:
-    """Refuses a path that a machine in the cloud cannot reach."""
-    bucket = path.removeprefix("gs://").partition("/")[0]
-    if not path.startswith("gs://") or not bucket:
-        remedy = "write gs://BUCKET/..., and copy local files there with: gcloud storage cp -r"
-        raise UserError("the cloud cannot reach it", where=f"{flag}{path}", remedy=remedy)
-
-
 def _check_one_host(machine: hardware.Hardware) -> None:
     # A process that starts on one host of a larger slice waits for the others for ever, and is paid for meanwhile.
     if machine.num_hosts > 1:

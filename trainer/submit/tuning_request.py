@@ -15,7 +15,6 @@ from trainer.submit import vertex_request
 from trainer.submit.container import Container
 from trainer.submit.hardware import Hardware
 
-ALGORITHMS = ("bayesian", "random", "grid")
 _Spec = aiplatform_v1.StudySpec.ParameterSpec
 _FORM = "write NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=VALUE,VALUE,..."
 

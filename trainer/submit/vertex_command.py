@@ -3,12 +3,14 @@
 import argparse
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from typing import Any
 
-from trainer.commands.arguments import parse_with_settings
+from trainer.errors import UserError
 from trainer.submit import (
-    arguments,
+    catalogue,
+    checks,
     cloud_logging,
+    hardware,
     request_text,
     submission,
     training_job,
@@ -18,17 +20,50 @@ from trainer.submit import (
 )
 
 
-def main(argv: Sequence[str]) -> int:
+def run(flags: argparse.Namespace, settings: dict[str, Any]) -> int:
     """Submits a training run, or shows what would be submitted; returns the exit status."""
-    parser = arguments.parser("submit vertex", "Train on Vertex AI: TPU slices, GPUs or CPUs, paid by the second.")
-    arguments.add_vertex_flags(parser)
-    flags, settings = parse_with_settings(parser, argv)
-    arguments.check_project_and_paths(flags)
+    check_flags(flags)
+    options = job_options(flags)
     job = training_job.TrainingJob(flags.data, flags.model_dir, flags.preset, settings)
     with tempfile.TemporaryDirectory() as work_dir:
-        plan = submission.prepare(flags, job, arguments.vertex_hardware(flags), pathlib.Path(work_dir))
-        request = vertex_request.custom_job(plan.container, plan.machine, arguments.job_options(flags))
-        return show_or_send(flags, plan, request)
+        plan = submission.prepare(flags, job, choose_machine(flags), pathlib.Path(work_dir))
+        return show_or_send(flags, plan, vertex_request.custom_job(plan.container, plan.machine, options))
+
+
+def check_flags(flags: argparse.Namespace) -> None:
+    """Refuses a submission without a project, or with files that the cloud cannot reach."""
+    checks.require_project(flags.project)
+    checks.require_cloud_path(flags.data, "--data")
+    checks.require_cloud_path(flags.model_dir, "--model_dir")
+
+
+def choose_machine(flags: argparse.Namespace) -> hardware.Hardware:
+    """Returns the Vertex AI machine that the flags name."""
+    tables = catalogue.load(flags.tables)
+    if flags.tpu_type:
+        if flags.gpu:
+            raise UserError("a TPU machine has no GPUs", where=f"--gpu={flags.gpu}", remedy="leave one out")
+        return hardware.vertex_tpu(
+            tables, flags.tpu_type, region=flags.region, machine_type=flags.machine_type, is_spot=flags.spot
+        )
+    if not flags.machine_type:
+        remedy = "give --tpu_type=v5e:2x4, or --machine_type=g2-standard-8 and the like"
+        raise UserError("is needed", where="--tpu_type or --machine_type", remedy=remedy)
+    return hardware.vertex_machine(tables, flags.machine_type, region=flags.region, gpu=flags.gpu)
+
+
+def job_options(flags: argparse.Namespace) -> vertex_request.JobOptions:
+    """Returns how the flags want the job to be run."""
+    return vertex_request.JobOptions(
+        display_name=flags.name or f"tpu-images-{flags.preset or 'train'}",
+        output_dir=flags.model_dir,
+        max_hours=flags.max_hours,
+        is_spot=flags.spot,
+        service_account=flags.service_account,
+        network=flags.network,
+        tensorboard=flags.tensorboard,
+        labels={**checks.parse_labels(flags.label), **vertex_service.new_submission_label()},
+    )
 
 
 def show_or_send(flags: argparse.Namespace, plan: submission.Submission, request: vertex_service.Job) -> int:

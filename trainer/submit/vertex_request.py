@@ -4,7 +4,6 @@ Reference: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/CustomJobSp
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 
 from google.cloud import aiplatform_v1
@@ -14,7 +13,6 @@ from trainer.errors import UserError
 from trainer.submit.container import Container
 from trainer.submit.hardware import Hardware
 
-_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 _MAX_HOURS_OF_VERTEX = 168.0
 
 
@@ -62,15 +60,6 @@ def job_spec(container: Container, machine: Hardware, options: JobOptions) -> ai
         tensorboard=options.tensorboard,
         base_output_directory=aiplatform_v1.GcsDestination(output_uri_prefix=options.output_dir),
     )
-
-
-def parse_labels(words: list[str]) -> dict[str, str]:
-    """Parses `key=value` labels; UserError when the cloud would refuse one."""
-    for word in words:
-        if not _LABEL.fullmatch(word):
-            remedy = "write key=value in lower-case letters, digits, - and _, at most 63 each"
-            raise UserError("not a label", where=f"--label={word}", remedy=remedy)
-    return dict(word.split("=", 1) for word in words)  # type: ignore[misc]
 
 
 def _worker_pool(container: Container, machine: Hardware) -> aiplatform_v1.WorkerPoolSpec:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -78,10 +80,47 @@ def test_json_carries_the_same_request(capsys):
             [*TPU, "--tensorboard=projects/1/locations/us-west1/tensorboards/2"],
             "--tensorboard: Vertex AI writes to it only",
         ),
-        (VERTEX, "submit vertex: says nothing of the machine to train on; give --tpu_type=v5e:2x4"),
+        (VERTEX, "--tpu_type or --machine_type: is needed; give --tpu_type=v5e:2x4, or --machine_type=g2-standard-8"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_sent(argv, message):
     with pytest.raises(UserError) as refusal:
         command.main([*argv, "--dry_run"])
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "argv"),
+    [("command", [name, "--help"]) for name in command.TARGETS]
+    + [("deploy_command", ["vertex", "--help"]), ("command", ["--help"]), ("deploy_command", ["--help"])],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_help_loads_no_client_library(module, argv):
+    program = (
+        f"import sys\nfrom trainer.submit import {module}\n"
+        f"try:\n    {module}.main({argv!r})\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "print('LOADED', [name for name in ('google.api_core', 'grpc', 'tensorflow', 'jax') if name in sys.modules])"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout.startswith("usage: tpu-images ")
+    assert finished.stdout.splitlines()[-1] == "LOADED []"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["submit", *TPU],
+        ["submit", "vertex-tune", *TPU[1:]],
+        ["submit", "tpu-vm", *VERTEX[1:], "--tpu_type=v5e:2x4", "--zone=us-west4-a"],
+        ["deploy", "vertex", "--export_dir=gs://bucket/model/export/1", "--project=p"],
+    ],
+    ids=lambda argv: " ".join(argv[:2]),
+)
+def test_without_the_client_libraries_it_says_what_to_install(argv):
+    program = (
+        "import sys; sys.modules['google.cloud'] = None\nfrom trainer import task\n"
+        f"sys.exit(task.main([*{argv!r}, '--dry_run']))"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    assert finished.stderr == "tpu-images: google.cloud is not installed; pip install 'tpu-images[gcp]'\n"

@@ -114,3 +114,8 @@ def test_a_mistake_is_refused_before_anything_is_sent(words, message):
     with pytest.raises(UserError) as refusal:
         deploy_command.main([*ARGV, *words, "--dry_run"])
     assert message in str(refusal.value)
+
+
+def test_a_setting_of_the_training_is_refused():
+    with pytest.raises(UserError, match="--train_epochs: is no flag of deploy"):
+        deploy_command.main([*ARGV, "--train_epochs=3", "--dry_run"])
