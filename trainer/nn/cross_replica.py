@@ -1,6 +1,6 @@
 """Means over replicas. With one replica each is the identity and adds nothing to the program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -17,7 +17,9 @@ def mean_over_replicas(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 
 
 def mean_over_group(tensor: tf.Tensor, group_size: int) -> tf.Tensor:
-    """Returns the mean of `tensor` over each run of `group_size` neighbouring replicas; gradients flow through it.
+    """Returns the mean of `tensor` over each run of `group_size` neighbouring replicas.
+
+    Its gradient is the mean over the group as well: the loss of each of its replicas depends on the mean.
 
     Raises:
       UserError: when the replicas do not divide into such groups.
@@ -30,13 +32,4 @@ def mean_over_group(tensor: tf.Tensor, group_size: int) -> tf.Tensor:
             remedy="give a divisor of the number of replicas",
         )
     groups = [list(range(first, first + group_size)) for first in range(0, context.num_replicas, group_size)]
-
-    # The loss of every replica of the group depends on the mean, so its gradient is summed over the group as well.
-    @tf.custom_gradient
-    def averaged(local: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        return (
-            context.all_reduce_sum(local, groups) / group_size,
-            lambda upstream: context.all_reduce_sum(upstream, groups) / group_size,
-        )
-
-    return averaged(tensor)
+    return context.all_reduce_sum(tensor, groups) / group_size
