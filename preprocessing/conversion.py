@@ -55,21 +55,27 @@ def convert(options: ConvertOptions, source: Source, runner_options: runner.Runn
     Raises:
       UserError: when too many rows are bad, the output cannot be written, or something that is no dataset is there.
     """
-    output.existing_dataset(options.output)
+    output.require_ours(options.output)
     started_secs = time.monotonic()
-    with output.staging(options.output) as staging, tempfile.TemporaryDirectory() as work_dir:
-        workplace = runner.Workplace(options.input, options.output, pathlib.Path(work_dir))
-        job = runner.create_pipeline(runner_options, workplace)
-        progress_folder = work_dir if runner_options.is_local else ""
-        pipeline.build(job, source, options, pipeline.Places(staging, progress_folder))
-        with progress.shown(progress_folder) if progress_folder else contextlib.nullcontext():
-            runner.run_to_end(job, runner_options)
+    with output.staging(options.output) as staging:
+        _run_job(staging, options, source, runner_options)
         results = pipeline.Results.from_json(storage.read_text(storage.join(staging, pipeline.RESULTS_FILE)))
         _require_few_bad_rows(results, options, staging)
         info = dataset_info(results, source.class_names, options)
         output.publish(staging, options.output, info)
         storage.of(options.output).remove(failed_list(options.output))
     return Conversion(info, results.quarantined, results.changed, time.monotonic() - started_secs)
+
+
+def _run_job(staging: str, options: ConvertOptions, source: Source, runner_options: runner.RunnerOptions) -> None:
+    # Within a local staging folder, what a killed job leaves here is removed with it.
+    with tempfile.TemporaryDirectory(dir=None if storage.is_remote(staging) else staging) as work_dir:
+        workplace = runner.Workplace(options.input, options.output, pathlib.Path(work_dir))
+        job = runner.create_pipeline(runner_options, workplace)
+        progress_folder = work_dir if runner_options.is_local else ""
+        pipeline.build(job, source, options, pipeline.Places(staging, progress_folder))
+        with progress.shown(progress_folder) if progress_folder else contextlib.nullcontext():
+            runner.run_to_end(job, runner_options)
 
 
 def dataset_info(results: pipeline.Results, class_names: tuple[str, ...], options: ConvertOptions) -> DatasetInfo:

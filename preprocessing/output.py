@@ -36,12 +36,20 @@ def existing_dataset(output: str) -> DatasetInfo | None:
     """Returns what the dataset at `output` holds, None when there is no dataset.
 
     Raises:
-      UserError: when something else is there: it is not ours to overwrite.
+      UserError: when its `dataset.json` is damaged, or something else is there.
     """
+    require_ours(output)
     info_file = storage.join(output, schema.DATASET_INFO_FILE)
+    if not storage.of(output).exists(info_file):
+        return None
+    return DatasetInfo.from_json(storage.read_text(info_file), where=info_file)
+
+
+def require_ours(output: str) -> None:
+    """Raises UserError when something is at `output` that is no dataset directory: it is not ours to overwrite."""
     place = storage.of(output)
-    if place.exists(info_file):
-        return DatasetInfo.from_json(storage.read_text(info_file), where=info_file)
+    if place.exists(storage.join(output, schema.DATASET_INFO_FILE)):
+        return
     if not place.is_folder(output):
         is_foreign = place.exists(output)
     elif storage.is_remote(output):
@@ -51,7 +59,6 @@ def existing_dataset(output: str) -> DatasetInfo | None:
         is_foreign = any(os.scandir(output))
     if is_foreign:
         raise UserError("exists and is not a dataset", where=output, remedy="choose another OUTPUT or remove it")
-    return None
 
 
 def is_complete(output: str, info: DatasetInfo) -> bool:

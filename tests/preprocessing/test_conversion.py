@@ -269,6 +269,10 @@ def test_a_damaged_dataset_is_not_taken_for_complete(convert, photos):
     with pytest.raises(UserError, match="damaged"):
         convert(photos)
     convert(photos, "--overwrite")
+    (dataset.folder / schema.DATASET_INFO_FILE).write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        convert(photos)
+    convert(photos, "--overwrite")
 
 
 def test_a_folder_that_is_no_dataset_is_never_touched(convert, photos):
