@@ -14,7 +14,7 @@ class MovingAverages:
 
     def __init__(self, decay: float):
         self._decay = decay
-        self._averages: dict[str, tf.Variable] = {}
+        self._averages: dict[Any, tf.Variable] = {}
 
     def update(self, variables: Sequence[tf.Variable], step: tf.Tensor | int) -> None:
         """Moves each average towards its variable; call it after the optimizer, with the number of updates before it.
@@ -29,13 +29,14 @@ class MovingAverages:
             average.assign_sub(rate * (average - variable))
 
     def _average_of(self, variable: tf.Variable) -> tf.Variable:
-        name = variable.name.partition(":")[0]
-        if name not in self._averages:
+        key = variable.ref()
+        if key not in self._averages:
+            name = variable.name.partition(":")[0]
             with tf.name_scope(""):
-                self._averages[name] = tf.Variable(
+                self._averages[key] = tf.Variable(
                     lambda: tf.zeros(variable.shape), trainable=False, name=f"{name}/{SUFFIX}", shape=variable.shape
                 )
-        return self._averages[name]
+        return self._averages[key]
 
 
 @contextlib.contextmanager

@@ -83,4 +83,5 @@ def beta_samples(key: RandomKey, count: int, alpha: float) -> tf.Tensor:
     cosine = tf.cos(2.0 * math.pi * key.fold("v").uniform([count]))
     power = key.fold("u").uniform([count]) ** (1.0 / alpha)
     ratio = power / (1.0 - power)
-    return 0.5 * (1.0 + cosine * tf.math.rsqrt(ratio + tf.square(cosine)))
+    samples = 0.5 * (1.0 + cosine * tf.math.rsqrt(ratio + tf.square(cosine)))
+    return tf.clip_by_value(samples, 0.0, 1.0)  # rounding may step outside

@@ -5,20 +5,20 @@ offset of normalisation keep their size.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from trainer.nn import cross_replica
 
 
-class Optimizer(tf.Module):
+class Optimizer:
     """The base of all optimizers; `clip_norm` bounds the global norm of the mean gradient, 0 for no bound."""
 
     def __init__(self, *, weight_decay: float = 0.0, clip_norm: float = 0.0):
-        super().__init__()
         self._weight_decay = weight_decay
         self._clip_norm = clip_norm
-        self._slots: dict[str, tf.Variable] = {}
+        self._slots: dict[tuple[Any, str], tf.Variable] = {}
 
     def apply(
         self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable], learning_rate: tf.Tensor | float
@@ -50,10 +50,11 @@ class Optimizer(tf.Module):
 
     def _slot(self, variable: tf.Variable, name: str) -> tf.Variable:
         """Returns the zero-initialised variable `<variable>/<name>`, made at the first update."""
-        slot_name = f"{variable.name.partition(':')[0]}/{name}"
-        if slot_name not in self._slots:
-            self._slots[slot_name] = _zero_variable(slot_name, variable.shape, variable.dtype)
-        return self._slots[slot_name]
+        key = (variable.ref(), name)
+        if key not in self._slots:
+            full_name = f"{variable.name.partition(':')[0]}/{name}"
+            self._slots[key] = _zero_variable(full_name, variable.shape, variable.dtype)
+        return self._slots[key]
 
 
 def _zero_variable(name: str, shape: tf.TensorShape, dtype: tf.DType) -> tf.Variable:
@@ -132,12 +133,15 @@ class AdamW(Optimizer):
         super().__init__(weight_decay=weight_decay, clip_norm=clip_norm)
         self._betas = (beta1, beta2)
         self._epsilon = epsilon
+        self._num_updates: tf.Variable | None = None
 
     def apply(
         self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable], learning_rate: tf.Tensor | float
     ) -> None:
         """Updates `variables` once; see `Optimizer.apply`."""
-        self._num_updates().assign_add(1)
+        if self._num_updates is None:
+            self._num_updates = _zero_variable("adam/num_updates", tf.TensorShape([]), tf.int64)
+        self._num_updates.assign_add(1)
         super().apply(gradients, variables, learning_rate)
 
     def _update(self, variable: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor | float) -> None:
@@ -150,10 +154,4 @@ class AdamW(Optimizer):
         """Moves `slot` towards `value`; returns it corrected for its start at 0."""
         moved = beta * slot + (1.0 - beta) * value
         slot.assign(moved)
-        return moved / (1.0 - beta ** tf.cast(self._num_updates(), tf.float32))
-
-    def _num_updates(self) -> tf.Variable:
-        name = "adam/num_updates"
-        if name not in self._slots:
-            self._slots[name] = _zero_variable(name, tf.TensorShape([]), tf.int64)
-        return self._slots[name]
+        return moved / (1.0 - beta ** tf.cast(self._num_updates, tf.float32))
