@@ -88,6 +88,11 @@ def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions) -> None:
     except UserError as error:
         # Beam appends the name of the step, which says nothing to the user.
         raise UserError(str(error).partition(" [while running")[0]) from error
+    except RuntimeError as error:
+        # Within a step, Beam makes one of whatever is raised, of Ctrl-C too.
+        if str(error).startswith("KeyboardInterrupt"):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def dry_run_text(options: RunnerOptions, workplace: Workplace) -> str:

@@ -115,3 +115,21 @@ def test_after_kill_9_the_output_is_absent_or_complete_and_the_same_command_fini
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert output.existing_dataset(str(target)).counts.written == 600
     assert os.listdir(tmp_path / "out") == ["dataset"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_secs", [0.2, 0.8])
+def test_ctrl_c_leaves_nothing_and_no_trace(tmp_path, delay_secs):
+    pictures.write_class_folders(tmp_path / "photos", num_per_class=1_000)
+    target = tmp_path / "out" / "dataset"
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    program += "from preprocessing import command_line, task; sys.exit(command_line.run(task.main, 'convert'))"
+    command = [sys.executable, "-c", program, str(tmp_path / "photos"), str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not list((tmp_path / "out").glob(".dataset.converting-*")):
+            time.sleep(0.01)
+        time.sleep(delay_secs)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert (process.returncode, errors.splitlines()) == (130, ["convert: interrupted"])
+    assert os.listdir(tmp_path / "out") == []
