@@ -60,7 +60,8 @@ class PjrtEngine:
         """Returns the program compiled, its state on the devices.
 
         Raises:
-          UserError: when the program holds an operation that XLA has no lowering for, or shapes that depend on data.
+          LoweringError: when the program holds an operation that XLA has no lowering for, or shapes that depend on
+            data.
         """
         interface = pjrt_step.StepInterface(len(program.batch_specs), program.is_per_replica)
         step = pjrt_step.ReplicatedStep(lower(program), interface, self._mesh, self._platform)
@@ -91,7 +92,7 @@ def lower(program: step_program.StepProgram) -> stablehlo.Program:
     """Returns the step as StableHLO for one replica: inputs are the flat batch, then the variables.
 
     Raises:
-      UserError: when it cannot run under XLA; names the operation and the line that made it.
+      LoweringError: when it cannot run under XLA; names the operation and the line that made it.
     """
     try:
         return stablehlo.prepare(stablehlo.lower(program.concrete_function))

@@ -42,7 +42,11 @@ _ENGINE = pathlib.PurePath(__file__).parent
 _FOREIGN_PATHS = ("/site-packages/", "/dist-packages/", "/lib/python3", f"{_ENGINE}/", f"{_ENGINE.parent}/estimator/")
 
 
-def explain(error: Exception, graph: tf.Graph) -> UserError:
+class LoweringError(UserError):
+    """The step cannot run under XLA."""
+
+
+def explain(error: Exception, graph: tf.Graph) -> LoweringError:
     """Returns the error to show for what TensorFlow's bridge to XLA, or `stablehlo.prepare`, raised.
 
     Args:
@@ -58,7 +62,7 @@ def explain(error: Exception, graph: tf.Graph) -> UserError:
     if match := _NOT_CONSTANT.search(message):
         what = f"a shape or axis of {match['type']} ({match['name']}) depends on the data"
         return _at_operation(what, match["name"], graph, _STATIC_REMEDY)
-    return UserError(f"the step cannot be lowered for XLA: {one_line(message[:_MAX_MESSAGE_CHARACTERS])}")
+    return LoweringError(f"the step cannot be lowered for XLA: {one_line(message[:_MAX_MESSAGE_CHARACTERS])}")
 
 
 def source_line(operation: tf.Operation) -> str:
@@ -76,9 +80,9 @@ def _is_of_the_model(frame: traceback.FrameSummary) -> bool:
     return path.endswith(".py") and not any(part in path for part in _FOREIGN_PATHS)
 
 
-def _at_operation(what: str, name: str, graph: tf.Graph, remedy: str) -> UserError:
+def _at_operation(what: str, name: str, graph: tf.Graph, remedy: str) -> LoweringError:
     operation = _find(name, graph)
-    return UserError(what, where=source_line(operation) if operation else "", remedy=remedy)
+    return LoweringError(what, where=source_line(operation) if operation else "", remedy=remedy)
 
 
 def _remedy(op_type: str, name: str, graph: tf.Graph) -> str:

@@ -39,6 +39,7 @@ class TpuType:
     hbm_gb_per_sec: float
     devices_per_chip: int
     num_dimensions: int
+    device_program_hbm_gib: float
 
     @property
     def device_flops_per_sec(self) -> float:
@@ -46,9 +47,9 @@ class TpuType:
         return self.bfloat16_tflops * 1e12 / self.devices_per_chip
 
     @property
-    def device_hbm_bytes(self) -> float:
-        """HBM of one device, bytes."""
-        return self.hbm_gib * GIB / self.devices_per_chip
+    def device_program_hbm_bytes(self) -> float:
+        """HBM that a program may take on one device, bytes."""
+        return self.device_program_hbm_gib * GIB
 
     @property
     def device_hbm_bytes_per_sec(self) -> float:
@@ -60,13 +61,13 @@ TPU_TYPES: Mapping[str, TpuType] = types.MappingProxyType(
     {
         tpu_type.name: tpu_type
         for tpu_type in (
-            TpuType("v2", 46, 16, 700, devices_per_chip=2, num_dimensions=2),
-            TpuType("v3", 123, 32, 900, devices_per_chip=2, num_dimensions=2),
-            TpuType("v4", 275, 32, 1230, devices_per_chip=2, num_dimensions=3),
-            TpuType("v5e", 197, 16, 820, devices_per_chip=1, num_dimensions=2),
-            TpuType("v5p", 459, 95, 2765, devices_per_chip=1, num_dimensions=3),
-            TpuType("v6e", 918, 32, 1640, devices_per_chip=1, num_dimensions=2),
-            TpuType("tpu7x", 2310, 192, 7400, devices_per_chip=2, num_dimensions=3),
+            TpuType("v2", 46, 16, 700, devices_per_chip=2, num_dimensions=2, device_program_hbm_gib=7.48),
+            TpuType("v3", 123, 32, 900, devices_per_chip=2, num_dimensions=2, device_program_hbm_gib=15.48),
+            TpuType("v4", 275, 32, 1230, devices_per_chip=2, num_dimensions=3, device_program_hbm_gib=15.25),
+            TpuType("v5e", 197, 16, 820, devices_per_chip=1, num_dimensions=2, device_program_hbm_gib=15.75),
+            TpuType("v5p", 459, 95, 2765, devices_per_chip=1, num_dimensions=3, device_program_hbm_gib=95.73),
+            TpuType("v6e", 918, 32, 1640, devices_per_chip=1, num_dimensions=2, device_program_hbm_gib=31.24),
+            TpuType("tpu7x", 2310, 192, 7400, devices_per_chip=2, num_dimensions=3, device_program_hbm_gib=94.74),
         )
     }
 )

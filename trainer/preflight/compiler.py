@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,10 @@ from trainer.preflight import compile_worker, hlo
 # Raised when what is stored, or how it is counted, changes.
 _CACHE_FORMAT = 1
 _POLL_INTERVAL_SECS = 0.5
+_OUT_OF_MEMORY = re.compile(
+    r"total memory required for (?P<what>[^(]+?) \((?P<needed>[\d.]+\w)\) exceeds available HBM "
+    r"\((?P<available>[\d.]+\w)\)"
+)
 _STDERR_TAIL_CHARACTERS = 600
 
 
@@ -31,6 +36,11 @@ class StepToCompile:
 
     program: stablehlo.Program
     interface: pjrt_step.StepInterface
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the variables."""
+        return sum(item.num_bytes for item in self.program.inputs[self.interface.num_batch_inputs :])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +64,11 @@ class CompiledStep:
         return held + figures.temporary_bytes + figures.code_bytes
 
 
-class DoesNotFitError(UserError):
+class CompilerRefusalError(UserError):
+    """The compiler does not take the program for this topology."""
+
+
+class DoesNotFitError(CompilerRefusalError):
     """The program needs more memory than a device has."""
 
 
@@ -83,7 +97,8 @@ class TpuCompiler:
 
         Raises:
           DoesNotFitError: when a device has too little memory for it.
-          UserError: when the compiler refuses the program or is not installed.
+          CompilerRefusalError: when the compiler refuses it for another reason.
+          UserError: when the compiler is not installed, or stops.
         """
         entry = self.cache_dir / f"{_cache_key(step, topology)}.json"
         if entry.exists():
@@ -146,10 +161,11 @@ def _wait(process: subprocess.Popen, progress: Progress) -> None:
             process.wait(_POLL_INTERVAL_SECS)
 
 
-def _compiler_error(message: str, topology: tpu_topology.Topology) -> UserError:
-    if "RESOURCE_EXHAUSTED" in message and "hbm" in message.lower():
-        return DoesNotFitError(message.splitlines()[0], where=topology.name, remedy="use a smaller batch per replica")
-    return UserError(f"the TPU compiler refuses the program ({message})", where=topology.name)
+def _compiler_error(message: str, topology: tpu_topology.Topology) -> CompilerRefusalError:
+    if memory := _OUT_OF_MEMORY.search(message):
+        what = f"does not fit: {memory['what']} need {memory['needed']}iB of HBM, a device has {memory['available']}iB"
+        return DoesNotFitError(what, where=topology.name, remedy="use a smaller batch per replica, or more devices")
+    return CompilerRefusalError(f"the TPU compiler refuses the program ({message})", where=topology.name)
 
 
 def _compiled_step(stored: dict[str, Any], *, is_from_cache: bool) -> CompiledStep:

@@ -122,10 +122,17 @@ def _instruction_traffic(
     return Traffic(
         name=instruction.name,
         opcode=instruction.opcode,
-        op_name=instruction.op_name,
+        op_name=_origin(instructions, instruction),
         read_bytes=_hbm_bytes(operands) * num_executions,
         written_bytes=_hbm_bytes(results) * num_executions,
     )
+
+
+def _origin(instructions: Mapping[str, Instruction], instruction: Instruction) -> str:
+    """Returns the traced operation of an instruction; of a copy that the compiler added, that of what is copied."""
+    while not instruction.op_name and instruction.operand_names:
+        instruction = instructions[instruction.operand_names[0]]
+    return instruction.op_name
 
 
 def _transfer_ends(operands: list[ArrayType], results: list[ArrayType]) -> tuple[list[ArrayType], list[ArrayType]]:

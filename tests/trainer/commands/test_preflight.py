@@ -1,0 +1,81 @@
+import json
+
+import pytest
+
+from trainer.commands import preflight
+from trainer.errors import UserError
+
+MODULE = """
+import tensorflow as tf
+from trainer.engine.spec import TPUEstimatorSpec
+
+def model_fn(features, labels, mode, params):
+    logits = features @ tf.compat.v1.get_variable("kernel", [64, params["num_classes"]])
+    loss = tf.compat.v1.losses.sparse_softmax_cross_entropy(labels, logits)
+    if params.get("prints"):
+        loss += tf.numpy_function(lambda value: value, [loss], tf.float32)
+    optimizer = tf.compat.v1.tpu.CrossShardOptimizer(tf.compat.v1.train.GradientDescentOptimizer(0.1))
+    return TPUEstimatorSpec(mode, loss=loss, train_op=optimizer.minimize(loss, tf.compat.v1.train.get_global_step()))
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path, monkeypatch):
+    (tmp_path / "own_model.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return [
+        "--module=own_model:model_fn",
+        "--features=float32[64]",
+        "--labels=int32[]",
+        '--params={"num_classes": 10}',
+        "--global_batch_size=64",
+        f"--cache_dir={tmp_path / 'cache'}",
+    ]
+
+
+@pytest.mark.slow
+def test_prints_verdicts_and_writes_them(arguments, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert preflight.main([*arguments, "--tpu_type=v5e,v6e:2x2", f"--output={output}"]) == 0
+    printed = capsys.readouterr().out
+    assert "own_model:model_fn on v6e:2x2: 4 chip(s), 4 device(s), batch 64 (16 on each device)" in printed
+    assert "of little worth" in printed, "a step of microseconds"
+    document = json.loads((output / "preflight.json").read_text())
+    assert [verdict["topology"] for verdict in document["verdicts"]] == ["v5e:1x1", "v6e:2x2"]
+    assert "<h1>Preflight: own_model:model_fn</h1>" in (output / "preflight.html").read_text()
+    preflight.main([*arguments, "--tpu_type=v5e"])
+    assert "compiled      yes (remembered)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_batch_too_large_is_a_problem(arguments, capsys):
+    assert preflight.main([*arguments, "--tpu_type=v5e", "--global_batch_size=400000000"]) == 1
+    assert "does not fit" in capsys.readouterr().out
+
+
+def test_an_operation_that_does_not_run_is_told_with_its_line(arguments):
+    arguments = [argument for argument in arguments if not argument.startswith("--params")]
+    with pytest.raises(UserError, match=r"own_model.py:9 .*PyFunc.*Python code cannot run"):
+        preflight.main([*arguments, '--params={"num_classes": 10, "prints": true}', "--tpu_type=v5e"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ("--tpu_type=v99", "v99: no such TPU type"),
+        ("--module=own_model:other", "--module=own_model:other: cannot be loaded"),
+        ("--module=nowhere:model_fn", "--module=nowhere:model_fn: cannot be loaded"),
+        ("--params=[1]", "--params: is not a JSON object"),
+        ("--params={", "--params: is not JSON"),
+        ("--features=image", "image: no description of tensors"),
+        ("--features=", "--features: is missing"),
+        ("--prices=missing.toml", "missing.toml: no table of prices"),
+        ("--global_batch_size=63", "v5e:1x2: a batch of 63 does not divide"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_compiled(arguments, changed, message):
+    name = changed.partition("=")[0]
+    kept = [argument for argument in [*arguments, "--tpu_type=v5e:1x2"] if not argument.startswith(name)]
+    with pytest.raises(UserError, match=message):
+        preflight.main([*kept, changed])

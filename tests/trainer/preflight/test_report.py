@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from trainer.preflight import preflight, report
+from trainer.preflight.batch_search import LargestBatch
+
+
+def figures():
+    memory = preflight.Memory(
+        state_bytes=2**30, batch_bytes=2**28, temporary_bytes=2**31, code_bytes=2**26, available_bytes=2**34
+    )
+    return preflight.CompiledFigures(
+        memory=memory,
+        flops=3e12,
+        hbm_traffic_bytes=12_300_000_000,
+        bound="HBM bandwidth",
+        roofline_secs=0.0151,
+        images_per_sec=(2300.0, 2700.0),
+        cost=preflight.Cost(hours=(1.5, 2.0), dollars=(10.0, 12.5)),
+        largest_operations=(
+            preflight.Operation("stem<1>", True, "gradients/stem<1>/Conv2D_grad/x", "fusion.1", 10**8),
+        ),
+        compile_secs=12.0,
+        is_from_cache=False,
+    )
+
+
+VERDICTS = [
+    preflight.Verdict("v5e:1x1", 1, 1, 64, figures=figures(), largest_batch=LargestBatch(320, 4)),
+    preflight.Verdict("v2:1x1", 1, 2, 32, problem="v2:1x1: does not fit: <too much>"),
+]
+
+
+def test_json_holds_every_figure(workload):
+    document = json.loads(report.to_json(workload, VERDICTS))
+    assert (document["workload"], document["global_batch_size"]) == ("small", 64)
+    compiled, refused = document["verdicts"]
+    assert compiled["figures"]["memory"]["state_bytes"] == 2**30
+    assert compiled["figures"]["images_per_sec"] == [2300.0, 2700.0]
+    assert compiled["largest_batch"] == {"per_replica_batch_size": 320, "num_compilations": 4}
+    assert refused["figures"] is None
+    assert "does not fit" in refused["problem"]
+
+
+def test_the_page_stands_alone_and_escapes_what_it_shows(workload):
+    page = report.to_html(workload, VERDICTS)
+    assert "stem&lt;1&gt; (backward)" in page
+    assert "&lt;too much&gt;" in page
+    assert "http" not in page
+    assert "src=" not in page
+
+
+def test_a_row_has_a_cell_for_every_heading():
+    for verdict in VERDICTS:
+        assert len(report.comparison_row(verdict)) == len(report.COMPARISON_HEADER)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (12_316_222_122, "B", "12.3 GB"),
+        (0.0151, "s", "15.1 ms"),
+        (131e6, "B", "131 MB"),
+        (0, "B", "0.00 B"),
+        (1.54e12, "FLOP", "1.54 TFLOP"),
+    ],
+)
+def test_quantity(value, unit, text):
+    assert report.quantity(value, unit) == text

@@ -1,0 +1,38 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from trainer.errors import UserError
+
+
+def test_inputs_are_the_batch_of_one_replica_then_the_state(training_step):
+    step = training_step.lower(per_replica_batch_size=16, num_replicas=4)
+    assert step.interface.num_batch_inputs == 2
+    assert [item.shape for item in step.program.inputs[:2]] == [(16, 512), (16,)]
+    variables = [(), (512, 256), (512, 256), (256, 10), (256, 10)]
+    assert sorted(item.shape for item in step.program.inputs[2:]) == sorted(variables)
+    assert step.state_bytes == 8 + sum(4 * int(np.prod(shape)) for shape in variables[1:])
+
+
+def test_the_same_step_has_the_same_digest_and_another_batch_another(training_step):
+    digests = [training_step.lower(size, num_replicas=2).program.digest for size in (16, 16, 32)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_params_are_those_of_tpu_estimator(training_step):
+    seen = {}
+
+    def model_fn(features, labels, mode, params):
+        seen.update(params)
+        return training_step.model_fn(features, labels, mode, params)
+
+    dataclasses.replace(training_step, model_fn=model_fn).lower(per_replica_batch_size=8, num_replicas=4)
+    assert (seen["batch_size"], seen["width"], seen["context"].num_replicas) == (8, 256, 4)
+    assert set(training_step.params) == {"width"}, "the caller's params are left alone"
+
+
+def test_an_operation_that_does_not_run_on_tpus_is_told_with_its_line(training_step):
+    offending = dataclasses.replace(training_step, params={"width": 256, "offender": True})
+    with pytest.raises(UserError, match=r"conftest.py:\d+ \(loss \+= .*AsString.*strings stay on the host"):
+        offending.lower(per_replica_batch_size=8, num_replicas=1)

@@ -1,0 +1,126 @@
+"""`tpu-images preflight --tpu_type=v5e:2x4`: will it run there, will it fit, what will it cost; without a TPU."""
+
+import importlib
+import json
+import os
+import pathlib
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trainer.commands.arguments import CommandParser, experiment_config, parse_with_settings, settings_help
+from trainer.commands.tensorflow_loading import load_tensorflow
+from trainer.commands.terminal import ProgressLine, format_duration
+from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from trainer.preflight.preflight import Workload
+
+PROBLEM_EXIT_STATUS = 1
+# ImageNet's, for a preset without a dataset.
+_NUM_CLASSES = 1000
+_NUM_TRAIN_EXAMPLES = 1_281_167
+_JSON_FILE = "preflight.json"
+_HTML_FILE = "preflight.html"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints a verdict for each topology; returns 0, or 1 when the step does not compile or does not fit on one."""
+    arguments, overrides = parse_with_settings(_parser(), argv)
+    load_tensorflow()
+    from trainer.commands import preflight_report  # noqa: PLC0415 - --help must not wait for TensorFlow
+    from trainer.preflight import compiler, preflight, report  # noqa: PLC0415
+
+    workload = _workload(arguments, overrides)
+    progress = ProgressLine()
+    options = preflight.Options(
+        tpu_compiler=compiler.TpuCompiler(pathlib.Path(arguments.cache_dir or compiler.default_cache_dir())),
+        price_file=arguments.prices,
+        find_largest_batch=arguments.largest_batch,
+        progress=lambda name, secs: progress.show(f"compiling for {name}: {format_duration(secs)}"),
+    )
+    verdicts = preflight.preflight(workload, arguments.tpu_type.split(","), options)
+    progress.close()
+    print(preflight_report.text(workload, verdicts))
+    if arguments.output:
+        directory = pathlib.Path(arguments.output)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / _JSON_FILE).write_text(report.to_json(workload, verdicts))
+        (directory / _HTML_FILE).write_text(report.to_html(workload, verdicts))
+        print(f"\nwritten: {directory / _JSON_FILE}, {directory / _HTML_FILE}")
+    return PROBLEM_EXIT_STATUS if any(verdict.problem for verdict in verdicts) else 0
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "preflight",
+        "Compile the training step with the real TPU compiler, and say what it needs. No TPU, no account.",
+        epilog=settings_help(),
+    )
+    parser.add_argument(
+        "--tpu_type",
+        metavar="TYPE[:SHAPE],...",
+        required=True,
+        help="topologies to compare: v5e:2x4; v2, v3, v4, v5e, v5p, v6e, tpu7x alone are one chip",
+    )
+    parser.add_argument("--preset", metavar="NAME", help="configuration to start from: tpu-images presets")
+    parser.add_argument("--num_classes", type=int, default=_NUM_CLASSES, help="(%(default)s)")
+    parser.add_argument("--num_train_examples", type=int, default=_NUM_TRAIN_EXAMPLES, help="(%(default)s)")
+    parser.add_argument("--largest_batch", action="store_true", help="search the largest batch that fits, by compiling")
+    parser.add_argument("--prices", metavar="FILE", help="TOML file with your prices in [tpu_chip_hour]")
+    parser.add_argument("--output", metavar="DIR", help="also write preflight.json and preflight.html there")
+    parser.add_argument("--cache_dir", metavar="DIR", help="where compilations are remembered")
+    module = parser.add_argument_group("a model_fn of your own, with --global_batch_size and --train_epochs")
+    module.add_argument("--module", metavar="PACKAGE:FUNCTION", help="such as my.package:model_fn")
+    module.add_argument("--features", metavar="SPEC", help="one example: image=uint8[224,224,3] or float32[28,28,1]")
+    module.add_argument("--labels", metavar="SPEC", help="one example: int32[]")
+    module.add_argument("--params", metavar="JSON", default="{}", help="the model_fn's params")
+    return parser
+
+
+def _workload(arguments: Namespace, overrides: Mapping[str, Any]) -> "Workload":
+    from trainer.preflight import image_training, preflight, tensor_specs  # noqa: PLC0415
+    from trainer.preflight.training_step import TrainingStep  # noqa: PLC0415
+
+    config = experiment_config(arguments.preset, dict(overrides))
+    if not arguments.module:
+        return image_training.image_workload(
+            config, num_classes=arguments.num_classes, num_train_examples=arguments.num_train_examples
+        )
+    if not arguments.features:
+        raise UserError("is missing", where="--features", remedy="describe one example: --features=uint8[224,224,3]")
+    step = TrainingStep(
+        model_fn=_load_function(arguments.module),
+        features=tensor_specs.parse(arguments.features),
+        labels=tensor_specs.parse(arguments.labels) if arguments.labels else None,
+        params=_params(arguments.params),
+    )
+    return preflight.Workload(
+        name=arguments.module,
+        step=step,
+        global_batch_size=config.loop.global_batch_size,
+        num_examples=round(config.loop.train_epochs * arguments.num_train_examples),
+    )
+
+
+def _load_function(text: str) -> Any:
+    module_name, _, function_name = text.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        remedy = "write package.module:function, importable from here"
+        raise UserError(f"cannot be loaded ({error})", where=f"--module={text}", remedy=remedy) from error
+
+
+def _params(text: str) -> Mapping[str, Any]:
+    try:
+        params = json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"is not JSON ({error})", where="--params", remedy="write --params='{\"depth\": 50}'"
+        ) from error
+    if not isinstance(params, dict):
+        raise UserError("is not a JSON object", where="--params", remedy="write --params='{\"depth\": 50}'")
+    return params

@@ -1,0 +1,166 @@
+"""Verdicts as JSON, and as a page that opens without a network."""
+
+import dataclasses
+import html
+import json
+import string
+import types
+from collections.abc import Iterable, Sequence
+
+from trainer.preflight import estimate
+from trainer.preflight.preflight import CompiledFigures, Verdict, Workload
+
+FORMAT_VERSION = 1
+_PREFIXES = types.MappingProxyType({"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "m": 1e-3, "µ": 1e-6})
+
+_PAGE = string.Template("""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Preflight: $title</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1c2733 }
+table { border-collapse: collapse; margin: 0.8rem 0 1.6rem; width: 100% }
+th, td { border-bottom: 1px solid #d5dde5; padding: 0.3rem 0.6rem; text-align: right }
+th:first-child, td:first-child { text-align: left }
+.problem { color: #b3261e; text-align: left }
+.bar { background: #e4eaf0; height: 1.1rem; display: flex; overflow: hidden }
+.bar span { display: block; height: 100% }
+.state { background: #355c7d } .batch { background: #6c8ebf }
+.temporary { background: #c06c4e } .code { background: #999 }
+.note { color: #5b6b7b }
+</style></head><body>
+<h1>Preflight: $title</h1>
+<p>$workload</p>
+$comparison
+<p class="note">$note</p>
+$details
+</body></html>
+""")
+
+
+def estimate_note() -> str:
+    """Returns what the estimated rates rest on."""
+    shares = [run.share for run in estimate.published_runs()]
+    return (
+        f"Rates are estimates: {min(shares):.0%} to {max(shares):.0%} of the roofline, the share that MLPerf's "
+        "ResNet-50 runs reached on TPU v2, v3 and v4; elsewhere an extrapolation. Input must keep up."
+    )
+
+
+def to_json(workload: Workload, verdicts: Sequence[Verdict]) -> str:
+    """Returns the verdicts as JSON text; bytes, seconds and images per second as the fields of `Verdict` say."""
+    document = {
+        "format_version": FORMAT_VERSION,
+        "workload": workload.name,
+        "global_batch_size": workload.global_batch_size,
+        "num_examples": workload.num_examples,
+        "note": estimate_note(),
+        "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def to_html(workload: Workload, verdicts: Sequence[Verdict]) -> str:
+    """Returns the verdicts as one HTML page."""
+    return _PAGE.substitute(
+        title=html.escape(workload.name),
+        workload=f"Batch of {workload.global_batch_size:,}; {workload.num_examples:,} images in all.",
+        comparison=_comparison(verdicts),
+        note=html.escape(estimate_note()),
+        details="\n".join(_details(verdict.topology, verdict.figures) for verdict in verdicts if verdict.figures),
+    )
+
+
+COMPARISON_HEADER = (
+    "topology",
+    "chips",
+    "batch per device",
+    "HBM",
+    "HBM traffic",
+    "arithmetic",
+    "bound by",
+    "images/s",
+    "hours",
+    "US dollars",
+)
+
+
+def comparison_row(verdict: Verdict) -> tuple[str, ...]:
+    """Returns the cells of one verdict, as `COMPARISON_HEADER` names them."""
+    start = (verdict.topology, str(verdict.num_chips), str(verdict.per_replica_batch_size))
+    figures = verdict.figures
+    if figures is None:
+        return (*start, "does not compile", *("",) * (len(COMPARISON_HEADER) - len(start) - 1))
+    memory = figures.memory
+    return (
+        *start,
+        f"{gibibytes(memory.needed_bytes)} of {gibibytes(memory.available_bytes)}",
+        quantity(figures.hbm_traffic_bytes, "B"),
+        quantity(figures.flops, "FLOP"),
+        figures.bound,
+        span(figures.images_per_sec, "{:,.0f}"),
+        span(figures.cost.hours, "{:,.2f}"),
+        span(figures.cost.dollars, "{:,.2f}") if figures.cost.dollars else "no price",
+    )
+
+
+def span(ends: tuple[float, float], form: str) -> str:
+    """Returns `low to high`, each in the given form."""
+    return " to ".join(form.format(end) for end in ends)
+
+
+def quantity(value: float, unit: str) -> str:
+    """Returns three figures with a decimal prefix: `12.3 GB`, `15.1 ms`."""
+    prefix = next((prefix for prefix, factor in _PREFIXES.items() if abs(value) >= factor), "")
+    return f"{value / _PREFIXES[prefix]:#.3g}".rstrip(".") + f" {prefix}{unit}"
+
+
+def gibibytes(num_bytes: float) -> str:
+    """Returns an amount of memory: `2.73 GiB`."""
+    return f"{num_bytes / 2**30:.2f} GiB"
+
+
+def _comparison(verdicts: Sequence[Verdict]) -> str:
+    rows = []
+    for verdict in verdicts:
+        rows.append(_row(comparison_row(verdict)))
+        if verdict.problem:
+            rows.append(
+                f'<tr><td class="problem" colspan="{len(COMPARISON_HEADER)}">{html.escape(verdict.problem)}</td></tr>'
+            )
+    return f"<table>{_row(COMPARISON_HEADER, 'th')}{''.join(rows)}</table>"
+
+
+def _row(cells: Iterable[str], tag: str = "td") -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _details(topology: str, figures: CompiledFigures) -> str:
+    rows = [
+        _row((operation_layer(item.layer, item.is_backward), item.op_name, quantity(item.hbm_bytes, "B")))
+        for item in figures.largest_operations
+    ]
+    return (
+        f"<h2>{html.escape(topology)}</h2>{_memory_bar(figures)}"
+        f"<table>{_row(('layer', 'operation', 'through HBM in a step'), 'th')}{''.join(rows)}</table>"
+    )
+
+
+def operation_layer(layer: str, is_backward: bool) -> str:
+    """Returns a layer's name, marked when the operation is of its backward pass."""
+    return f"{layer or '(none)'}{' (backward)' if is_backward else ''}"
+
+
+def _memory_bar(figures: CompiledFigures) -> str:
+    memory = figures.memory
+    parts = {
+        "state": memory.state_bytes,
+        "batch": memory.batch_bytes,
+        "temporary": memory.temporary_bytes,
+        "code": memory.code_bytes,
+    }
+    bars = [
+        f'<span class="{name}" style="width:{100 * num_bytes / memory.available_bytes:.2f}%"></span>'
+        for name, num_bytes in parts.items()
+    ]
+    words = ", ".join(f"{name} {gibibytes(num_bytes)}" for name, num_bytes in parts.items())
+    return f'<p>HBM of one device: {words}</p><div class="bar">{"".join(bars)}</div>'

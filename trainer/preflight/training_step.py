@@ -1,0 +1,76 @@
+"""The training step of a model_fn, lowered for any batch size and number of replicas."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from trainer import replica
+from trainer.engine import pjrt_engine, pjrt_step
+from trainer.engine.engine import Engine
+from trainer.engine.spec import ModeKeys
+from trainer.estimator import calls, model_programs, parameters
+from trainer.estimator.tpu_context import Deployment
+from trainer.preflight.compiler import StepToCompile
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingStep:
+    """What is asked about.
+
+    Fields:
+      model_fn: as given to `TPUEstimator`.
+      features, labels: nests of `tf.TensorSpec`s; a None on axis 0 stands for the batch of one replica.
+      params: as given to `TPUEstimator`; `batch_size` and `context` are added.
+    """
+
+    model_fn: Callable[..., Any]
+    features: Any
+    labels: Any = None
+    params: Mapping[str, Any] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
+
+    def lower(self, per_replica_batch_size: int, num_replicas: int) -> StepToCompile:
+        """Returns the step of one of `num_replicas` replicas.
+
+        Raises:
+          UserError: when an operation of it does not run on TPUs; tells its line.
+        """
+        global_batch_size = per_replica_batch_size * num_replicas
+        engine = typing.cast(Engine, _TracingEngine(num_replicas))  # steps are traced for it, never loaded
+        deployment = Deployment(engine, global_batch_sizes={ModeKeys.TRAIN: global_batch_size}, is_tpu=True)
+        batch_spec = tf.nest.map_structure(
+            lambda spec: _with_batch_size(spec, per_replica_batch_size), (self.features, self.labels)
+        )
+        program = model_programs.ModelPrograms(self._call).trace(ModeKeys.TRAIN, batch_spec, deployment)
+        interface = pjrt_step.StepInterface(len(program.batch_specs), program.is_per_replica)
+        return StepToCompile(pjrt_engine.lower(program), interface)
+
+    def _call(self, features: Any, labels: Any, mode: str, deployment: Deployment) -> Any:
+        params = parameters.injected(
+            self.params, batch_size=deployment.model_batch_size(mode), context=deployment.model_context(mode)
+        )
+        return calls.model_fn(self.model_fn, features, labels, mode, params=params)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TracingEngine:
+    """Replicas that are compiled for, not run."""
+
+    num_replicas: int
+    process_index: int = 0
+    needs_static_shapes: bool = True
+
+    @property
+    def num_local_replicas(self) -> int:
+        return self.num_replicas
+
+    def replica_context(self) -> replica.ReplicaContext:
+        return pjrt_engine.replica_context(self.num_replicas)
+
+
+def _with_batch_size(spec: tf.TensorSpec, batch_size: int) -> tf.TensorSpec:
+    shape = spec.shape.as_list()
+    return tf.TensorSpec([batch_size, *shape[1:]] if shape and shape[0] is None else shape, spec.dtype)
