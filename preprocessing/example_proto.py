@@ -4,11 +4,13 @@ Messages (tensorflow/core/example/{example,feature}.proto): Example{1: Features}
 Feature{1: BytesList | 2: FloatList | 3: Int64List}, each list {1: repeated value}.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 _LENGTH_DELIMITED = 2
 _VARINT = 0
+_SMALL_BYTES = 4096
 _FIELD_1 = b"\x0a"  # field 1, length-delimited
 _INT64_LIST_KIND = 3
 _INT64_LIST = b"\x1a"  # field 3, length-delimited
@@ -29,7 +31,7 @@ def encode(features: Mapping[str, bytes | int]) -> list[bytes]:
         entry, entry_size = _map_entry(key.encode(), value)
         parts += entry
         size += entry_size
-    return [_FIELD_1, _varint(size), *parts]
+    return _join_small([_FIELD_1, _varint(size), *parts])
 
 
 def decode(record: bytes) -> dict[str, list[Any]]:
@@ -60,6 +62,15 @@ def _map_entry(key: bytes, value: bytes | int) -> tuple[list[bytes], int]:
     entry_size = len(head) + feature_size
     entry_head = _FIELD_1 + _varint(entry_size)
     return [entry_head, head, *feature], len(entry_head) + entry_size
+
+
+def _join_small(parts: list[bytes]) -> list[bytes]:
+    """Returns the parts with runs of small ones joined: three parts for a record with one image."""
+    joined: list[bytes] = []
+    for is_small, run in itertools.groupby(parts, lambda part: len(part) < _SMALL_BYTES):
+        pieces = list(run)
+        joined += [b"".join(pieces)] if is_small else pieces
+    return joined
 
 
 def _feature_values(feature: bytes) -> list[Any]:

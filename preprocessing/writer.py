@@ -3,6 +3,7 @@
 One call makes one whole file, so that no image travels between workers and a retried call replaces its own result.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ class WrittenShard(NamedTuple):
 class _Part(NamedTuple):
     """What one task made of a few images."""
 
-    frames: bytes
+    pieces: list[bytes]  # to be written one after the other
     class_indices: list[int]
     quarantined: list[QuarantinedRow]
 
@@ -57,9 +58,9 @@ def write_shard(
     checksum = num_bytes = 0
     with storage.of(path).create(path) as file:
         for part in worker.map(lambda chunk: _make_part(chunk, rules, worker), _chunks(ordered)):
-            file.write(part.frames)
-            checksum = google_crc32c.extend(checksum, part.frames)
-            num_bytes += len(part.frames)
+            file.writelines(part.pieces)
+            checksum = functools.reduce(google_crc32c.extend, part.pieces, checksum)
+            num_bytes += sum(map(len, part.pieces))
             not_written += part.quarantined
             for class_index in part.class_indices:
                 class_counts[class_index] += 1
@@ -69,7 +70,7 @@ def write_shard(
 
 
 def _make_part(chunk: Sequence[ScannedImage], rules: ShardRules, worker: Worker) -> _Part:
-    frames: list[bytes] = []
+    pieces: list[bytes] = []
     class_indices: list[int] = []
     not_written: list[QuarantinedRow] = []
     for scanned in chunk:
@@ -84,9 +85,9 @@ def _make_part(chunk: Sequence[ScannedImage], rules: ShardRules, worker: Worker)
         except RejectedError as rejected:
             not_written.append(quarantined(scanned.row.name, stage, rejected))
         else:
-            frames += tfrecord.frame(_example(scanned, encoded, class_index + rules.label_offset))
+            pieces += tfrecord.frame(_example(scanned, encoded, class_index + rules.label_offset))
             class_indices.append(class_index)
-    return _Part(b"".join(frames), class_indices, not_written)
+    return _Part(pieces, class_indices, not_written)
 
 
 def _prepare(data: bytes, header: ImageHeader, options: ImageOptions, worker: Worker) -> images.EncodedImage:
