@@ -78,7 +78,8 @@ def resize(image: Image.Image, short_side: int) -> Image.Image:
         return image
     scale = short_side / min(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    # To make smaller, Hamming is as good as bicubic in little more than half the time.
+    return image.resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
 
 
 def encode(image: Image.Image, image_format: str, quality: int) -> bytes:
