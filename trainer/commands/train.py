@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
     wanted = experiment_config(arguments.preset, overrides)
     load_tensorflow()
     from trainer import experiment as experiments  # noqa: PLC0415 - --help must not wait for TensorFlow
+    from trainer.commands.cloud_events import CloudEvents  # noqa: PLC0415
     from trainer.commands.training_progress import TrainingProgress  # noqa: PLC0415
     from trainer.data import records  # noqa: PLC0415
 
@@ -36,13 +37,20 @@ def main(argv: Sequence[str]) -> int:
     print(describe_config(wanted))
     print(accelerators.choose(wanted.loop), flush=True)
     progress = TrainingProgress(experiment)
+    watchers = [progress, *([CloudEvents(cloud.tensorboard_dir)] if cloud.tensorboard_dir else [])]
+
+    def show_evaluation(step: int, metrics: Mapping[str, Any]) -> None:
+        for watcher in watchers:
+            watcher.show_evaluation(step, metrics)
+
     started_secs = time.monotonic()
-    metrics = experiments.train_and_evaluate(
-        experiment, dataset, hooks=[progress], on_evaluation=progress.show_evaluation
-    )
-    progress.close()
+    metrics = experiments.train_and_evaluate(experiment, dataset, hooks=watchers, on_evaluation=show_evaluation)
+    for watcher in watchers:
+        watcher.close()
     cloud_environment.report_metrics(cloud, _scalars(metrics), experiment.num_train_steps)
     print("\n" + evaluation_report.text(metrics, experiment.record.class_names))
+    if cloud.export_dir:
+        print(f"\nexported to {experiments.export(experiment, dataset, cloud.export_dir).export_dir}")
     summary.show(
         f"trained on {arguments.dataset}",
         {

@@ -36,6 +36,8 @@ def test_it_trains_from_the_packed_package_into_the_directories_of_vertex(datase
     assert command.main(argv) == 0
     assert (base_dir / "checkpoints" / "config.json").is_file()
     assert list((base_dir / "checkpoints").glob("model.ckpt-*.index"))
+    assert list((base_dir / "logs").glob("*/events.out.tfevents.*"))
+    assert list((base_dir / "model").glob("*/saved_model.pb"))
     out = capfd.readouterr().out
     assert "packed:    tpu_images-0.1.0.tar.gz" in out
     assert f"ended with status 0; its files: {base_dir}" in out

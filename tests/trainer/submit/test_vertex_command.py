@@ -99,6 +99,6 @@ def test_waiting_shows_states_and_log_lines_once(cloud, capsys, end, status, mes
 def test_with_five_percent_of_faults_every_submission_succeeds_once(cloud):
     server = VertexServer(states=(STATES.JOB_STATE_SUCCEEDED,))
     with cloud(server, rate=0.05):
-        for _ in range(25):
+        for _ in range(15):
             assert command.main([*ARGV, "--wait"]) == 0
-    assert len(server.custom_jobs) == 25
+    assert len(server.custom_jobs) == 15
