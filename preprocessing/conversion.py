@@ -31,7 +31,7 @@ class Conversion:
     elapsed_secs: float
 
 
-def find_existing(options: ConvertOptions) -> Conversion | None:
+def find_existing(options: ConvertOptions, source: Source) -> Conversion | None:
     """Returns the finished conversion when the dataset is there already, made with the same options; None without one.
 
     Raises:
@@ -40,10 +40,9 @@ def find_existing(options: ConvertOptions) -> Conversion | None:
     existing = output.existing_dataset(options.output)
     if existing is None:
         return None
-    if existing.options != options.to_record():
-        raise UserError(
-            "holds a dataset made with other options", where=options.output, remedy="--overwrite replaces it"
-        )
+    if existing.options != options.to_record() or existing.class_names != source.class_names:
+        what = "holds a dataset made with other options or classes"
+        raise UserError(what, where=options.output, remedy="--overwrite replaces it")
     if not output.is_complete(options.output, existing):
         raise UserError("holds a damaged dataset", where=options.output, remedy="--overwrite makes it anew")
     return Conversion(existing, {}, {}, 0.0)

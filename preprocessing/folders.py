@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from preprocessing import paths, split, storage
 from preprocessing.errors import UserError
-from preprocessing.quarantine import QuarantinedRow, RejectedError, Stage, quarantined
+from preprocessing.quarantine import QuarantinedRow, Reason, RejectedError, Stage, quarantined
 from preprocessing.rows import Row, require_known_label
 
 # Left behind by file managers; nobody means them as images.
@@ -39,12 +39,19 @@ class FolderSource:
 
 
 def visible_files(folder: str) -> Iterator[str]:
-    """Yields the files in `folder` and below it that somebody may mean as images: no hidden ones."""
+    """Yields the files in `folder` and below it that somebody may mean as images: no hidden ones.
+
+    Raises:
+      UserError: when a folder cannot be listed.
+    """
     prefix = storage.join(folder, "")
-    for path in storage.of(folder).list_files(folder):
-        parts = path.removeprefix(prefix).split("/")
-        if not any(part.startswith(".") for part in parts) and parts[-1] not in _IGNORED_FILES:
-            yield path
+    try:
+        for path in storage.of(folder).list_files(folder):
+            parts = path.removeprefix(prefix).split("/")
+            if not any(part.startswith(".") for part in parts) and parts[-1] not in _IGNORED_FILES:
+                yield path
+    except OSError as error:
+        raise UserError(f"cannot be listed ({error.strerror or error})", where=error.filename or folder) from error
 
 
 def open_folder(root: str, labels: tuple[str, ...] | None, allowed_prefixes: tuple[str, ...]) -> FolderSource:
@@ -71,12 +78,12 @@ def _class_names(root: str, units: Sequence[tuple[str, str, str]], labels: tuple
     found = sorted({label for _, label, _ in units})
     if not found:
         raise UserError("the split folders hold no class folders", where=root)
-    for label in found:
+    filled = {label for folder, label, _ in units if next(visible_files(folder), None) is not None}
+    for folder, label, _ in units:
         if labels is not None:
             require_known_label(label, labels, where=root)
-        folders = [folder for folder, name, _ in units if name == label]
-        if all(next(visible_files(folder), None) is None for folder in folders):
-            raise UserError("the class folder is empty", where=folders[0], remedy="add images or remove the folder")
+        if label not in filled:
+            raise UserError("the class folder is empty", where=folder, remedy="add images or remove the folder")
     return labels or tuple(found)
 
 
@@ -84,7 +91,9 @@ def _require_allowed(rules: paths.PathRules, unit: tuple[str, str, str]) -> tupl
     try:
         return (rules.resolve(unit[0]), *unit[1:])
     except RejectedError as rejected:
-        raise UserError(rejected.detail, where=unit[0], remedy="allow it with --allow_prefix=FOLDER") from rejected
+        is_elsewhere = rejected.reason == Reason.PATH_NOT_ALLOWED
+        remedy = "allow it with --allow_prefix=FOLDER" if is_elsewhere else "rename it"
+        raise UserError(rejected.detail, where=unit[0], remedy=remedy) from rejected
 
 
 def _visible_folders(folder: str) -> list[str]:

@@ -4,7 +4,7 @@ Finds size, orientation and the true end of the image, and tells metadata from i
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from preprocessing.image_header import UPRIGHT, ImageHeader, exif_orientation, merge_ranges, require_pixels
 from preprocessing.quarantine import Reason, RejectedError
@@ -20,8 +20,10 @@ _KNOWN = (
     | {_HUFFMAN_TABLES, 0xCC, _START_OF_SCAN, _QUANTIZATION_TABLES, 0xDC, 0xDD, 0xFE}
 )
 _TENSORFLOW_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended, progressive: all Huffman-coded
-# APPn and comments. JFIF (density) and Adobe (colour transform) change how pixels are decoded, the others do not.
-_METADATA = (frozenset(range(0xE0, 0xF0)) - {_ADOBE}) | {0xFE}
+_METADATA = frozenset(range(0xE0, 0xF0)) | {0xFE}  # APPn and comments
+# The two kinds of metadata that say how pixels are decoded, by their first bytes.
+_SIGNATURES = {_JFIF: b"JFIF\0", _ADOBE: b"Adobe"}
+_PLAIN_JFIF_BYTES = 18  # a longer one holds a thumbnail
 
 # Within entropy-coded data 0xFF is followed by 0 (stuffing) or a restart marker; anything else starts a segment.
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -29,34 +31,40 @@ _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _MAX_SCANS = 100
 
 
+Segment = tuple[int, int, int]  # marker, start and end
+
+
 def scan(data: bytes) -> ImageHeader:
     """Returns the header of a JPEG file; raises RejectedError when it is damaged or ends too early."""
-    kept = [(0, 2)]
-    frame: tuple[int, int, int] | None = None  # marker, start and end of the SOF segment
-    orientation = UPRIGHT
-    tables: set[int] = set()
-    num_scans = 0
-    for marker, start, end in _segments(data):
-        if marker == _EXIF and data[start + 4 : start + 10] == b"Exif\0\0":
-            orientation = exif_orientation(data[start + 10 : end])
-        if marker not in _METADATA or (marker == _JFIF and data[start + 4 : start + 9] == b"JFIF\0"):
-            kept.append((start, end))
-        if marker in _FRAMES:
-            if frame is not None:
-                raise RejectedError(Reason.DAMAGED, "two frame headers")
-            frame = (marker, start, end)
-        if marker in (_HUFFMAN_TABLES, _QUANTIZATION_TABLES):
-            _require_whole_tables(data, marker, start, end)
-        tables.add(marker)
-        num_scans += marker == _START_OF_SCAN
-    if frame is None or not num_scans:
-        raise RejectedError(Reason.DAMAGED, "no image in the file")
-    if num_scans > _MAX_SCANS:
-        raise RejectedError(Reason.DAMAGED, f"{num_scans} scans")
-    width, height, is_plain = _read_frame(data, *frame)
-    has_tables = {_HUFFMAN_TABLES, _QUANTIZATION_TABLES} <= tables
-    must_decode = not (is_plain and has_tables and orientation == UPRIGHT)
+    segments = list(_segments(data))
+    markers = [marker for marker, _, _ in segments]
+    frames = [segment for segment in segments if segment[0] in _FRAMES]
+    num_scans = markers.count(_START_OF_SCAN)
+    if len(frames) != 1 or not 1 <= num_scans <= _MAX_SCANS:
+        raise RejectedError(Reason.DAMAGED, f"{len(frames)} frame headers, {num_scans} scans")
+    for segment in segments:
+        _require_whole_tables(data, *segment)
+    width, height, is_plain = _read_frame(data, *frames[0])
+    has_tables = _HUFFMAN_TABLES in markers and _QUANTIZATION_TABLES in markers
+    orientation = _orientation(data, segments)
+    has_thumbnail = any(marker == _JFIF and end - start > _PLAIN_JFIF_BYTES for marker, start, end in segments)
+    must_decode = has_thumbnail or not (is_plain and has_tables and orientation == UPRIGHT)
+    kept = [(0, 2), *((start, end) for marker, start, end in segments if _is_kept(data, marker, start))]
     return ImageHeader("JPEG", width, height, merge_ranges(kept), must_decode, orientation)
+
+
+def _is_kept(data: bytes, marker: int, start: int) -> bool:
+    """Returns whether a segment is part of the image: all but metadata are."""
+    if marker in _SIGNATURES:
+        return data.startswith(_SIGNATURES[marker], start + 4)
+    return marker not in _METADATA
+
+
+def _orientation(data: bytes, segments: Sequence[Segment]) -> int:
+    for marker, start, end in segments:
+        if marker == _EXIF and data.startswith(b"Exif\0\0", start + 4):
+            return exif_orientation(data[start + 10 : end])
+    return UPRIGHT
 
 
 def _read_frame(data: bytes, marker: int, start: int, end: int) -> tuple[int, int, bool]:
@@ -74,7 +82,9 @@ def _read_frame(data: bytes, marker: int, start: int, end: int) -> tuple[int, in
 
 
 def _require_whole_tables(data: bytes, marker: int, start: int, end: int) -> None:
-    """Raises RejectedError unless the segment is filled by whole tables."""
+    """Raises RejectedError when the segment is one of tables, and not filled by whole ones."""
+    if marker not in (_HUFFMAN_TABLES, _QUANTIZATION_TABLES):
+        return
     position = start + 4
     while position < end:
         if marker == _QUANTIZATION_TABLES:
@@ -85,8 +95,8 @@ def _require_whole_tables(data: bytes, marker: int, start: int, end: int) -> Non
         raise RejectedError(Reason.DAMAGED, f"tables end at byte {position}, their segment at {end}")
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yields `(marker, start, end)` up to and including the end of the image; a scan includes its coded data."""
+def _segments(data: bytes) -> Iterator[Segment]:
+    """Yields the segments up to and including the end of the image; a scan includes its coded data."""
     position = 2
     while True:
         if data[position : position + 1] != b"\xff":

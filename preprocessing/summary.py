@@ -41,7 +41,7 @@ def describe(finished: "Conversion", output: str) -> str:
         rate = counts.written / finished.elapsed_secs
         lines.append(f"{finished.elapsed_secs:,.1f} s, {rate:,.0f} images/s")
     else:
-        lines.append("already there, made with the same options; --overwrite converts the images again")
+        lines.append("already there, made with the same options and classes; --overwrite converts the images again")
     lines.append(f"dataset: {output}")
     if counts.quarantined:
         lines.append(f"quarantine: {storage.join(output, schema.QUARANTINE_FILE)}")

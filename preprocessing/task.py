@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     if source is None:
         print(runner.dry_run_text(runner_options, runner.Workplace(options.input, options.output, pathlib.Path())))
         return 0
-    finished = None if arguments.overwrite else conversion.find_existing(options)
+    finished = None if arguments.overwrite else conversion.find_existing(options, source)
     finished = finished or conversion.convert(options, source, runner_options)
     print(summary.describe(finished, options.output))
     if arguments.summary_file:

@@ -258,6 +258,10 @@ def test_other_options_do_not_overwrite_unless_asked_to(convert, photos, tmp_pat
     files = convert(photos).files()
     with pytest.raises(UserError, match="other options"):
         convert(photos, "--seed=5")
+    pictures.write_class_folders(photos, num_per_class=1, classes=("bird",), first_seed=500)
+    with pytest.raises(UserError, match="other options or classes"):
+        convert(photos)
+    shutil.rmtree(photos / "bird")
     assert convert(photos).files() == files
     assert convert(photos, "--seed=5", "--overwrite").files() != files
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "photos"]

@@ -98,3 +98,10 @@ def test_names_that_hide_something_are_quarantined(root):
     bad = [row for row in rows(root) if isinstance(row, QuarantinedRow)]
     assert [row.reason for row in bad] == ["path_malformed", "path_malformed"]
     assert all(row.to_json().isprintable() for row in bad)
+
+
+def test_a_class_folder_whose_name_hides_something_is_a_mistake(root):
+    (root / "bi\nrd").mkdir()
+    (root / "bi\nrd" / "g.jpg").touch()
+    with pytest.raises(UserError, match="rename it"):
+        rows(root)

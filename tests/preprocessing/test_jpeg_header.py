@@ -44,6 +44,19 @@ def test_metadata_is_cut_out_and_the_pixels_stay():
     assert np.array_equal(np.asarray(pictures.decode(data)), np.asarray(pictures.decode(clean)))
 
 
+def test_metadata_in_the_place_of_the_colour_transform_is_cut_out():
+    plain = pictures.jpeg()
+    segment = b"\xff\xee\x00\x0aSecret!!"
+    assert jpeg_header.scan(plain[:2] + segment + plain[2:]).clean(plain[:2] + segment + plain[2:]) == plain
+
+
+def test_a_thumbnail_in_the_jfif_segment_makes_it_decoded():
+    plain = pictures.jpeg()
+    length = int.from_bytes(plain[4:6], "big")
+    with_thumbnail = plain[:4] + (length + 3).to_bytes(2, "big") + plain[6:18] + b"\1\1RGB" + plain[20:]
+    assert jpeg_header.scan(with_thumbnail).must_decode
+
+
 def test_what_follows_the_image_is_cut_off():
     data = pictures.jpeg(seed=1)
     header = jpeg_header.scan(data + pictures.jpeg(seed=2, comment=b"Secret"))
