@@ -6,6 +6,7 @@ could be duplicates, and then the fingerprints of those alone say which are.
 
 import collections
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -57,10 +58,16 @@ class HashMatches:
     pairs: np.ndarray
     repeated: np.ndarray
 
-    @property
+    @functools.cached_property
     def hashes(self) -> frozenset[int]:
         """Every hash that has a match."""
         return frozenset(self.pairs.ravel().tolist()) | frozenset(self.repeated.tolist())
+
+    @classmethod
+    def merge(cls, parts: Sequence["HashMatches"]) -> "HashMatches":
+        """Returns the matches of all parts, each once."""
+        repeated = np.concatenate([np.empty(0, np.uint64), *(part.repeated for part in parts)])
+        return cls(hash_search.merge_pairs([part.pairs for part in parts]), np.unique(repeated))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +87,12 @@ class DuplicateGroups:
         return self.group_ids.get(digest, digest)
 
 
-def match_hashes(distinctive: np.ndarray, other: np.ndarray) -> HashMatches:
+def match_hashes(
+    distinctive: np.ndarray, other: np.ndarray, tables: Sequence[hash_search.Table] = hash_search.TABLES
+) -> HashMatches:
     """Returns the matches among the hashes, uint64 `[number]`, of images; those in `other` match only exactly."""
     values, counts = np.unique(np.concatenate([distinctive, other]), return_counts=True)
-    return HashMatches(hash_search.similar_pairs(distinctive), values[counts > 1])
+    return HashMatches(hash_search.similar_pairs(distinctive, tables), values[counts > 1])
 
 
 def split_hashes(images: Iterable[Fingerprint]) -> tuple[np.ndarray, np.ndarray]:
@@ -98,13 +107,14 @@ def find_groups(
     images: Iterable[tuple[str, Fingerprint]], thresholds: SimilarityThresholds | None = None
 ) -> DuplicateGroups:
     """Returns the groups among images, given as `(digest, fingerprint)`; a digest may come several times."""
-    by_digest = dict(images)
+    given = list(images)
+    by_digest = dict(given)
     matches = match_hashes(*split_hashes(by_digest.values()))
     suspects = matches.hashes
     return group_suspects(
         {digest: each for digest, each in by_digest.items() if each.perceptual_hash in suspects},
         matches.pairs,
-        len(by_digest),
+        len(given),
         thresholds or SimilarityThresholds(),
     )
 

@@ -74,7 +74,7 @@ def thumbnail_correlation(thumbnail_a: bytes, thumbnail_b: bytes) -> float:
 
 def normalized_thumbnails(thumbnails: list[bytes]) -> np.ndarray:
     """Returns float32 `[number, 192]` with mean 0 and length 1: the correlation of two is their dot product."""
-    values = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(thumbnails), -1).astype(np.float32)
+    values = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, 3 * THUMBNAIL_SIDE**2).astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)

@@ -7,9 +7,11 @@ Reference: Manku et al., "Detecting near-duplicates for web crawling" (2007).
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+
+Table = tuple[tuple[int, int], ...]
 
 MAX_DISTANCE = 10
 _MATCHING_BANDS = 3
@@ -17,22 +19,25 @@ _NUM_BANDS = MAX_DISTANCE + _MATCHING_BANDS
 # (first bit, number of bits): 12 bands of 5 bits and one of 4, so that the key of a table fits 16 bits, which numpy
 # sorts ten times as fast as wider ones.
 _BANDS = tuple((5 * band, min(5, 64 - 5 * band)) for band in range(_NUM_BANDS))
-TABLES = tuple(itertools.combinations(_BANDS, _MATCHING_BANDS))
+TABLES: Sequence[Table] = tuple(itertools.combinations(_BANDS, _MATCHING_BANDS))
 
 # A hash is compared with at most so many others of its bucket, those with the nearest values: a crowd of pictures that
 # all look alike costs time in proportion to its size, not to the square of it.
 _MAX_COMPARED = 512
+_MAX_ALL_COMPARED = 2_048  # up to so many hashes, comparing all with all is faster
 _MAX_PENDING_PAIRS = 4_000_000
 _NO_PAIRS = np.empty((0, 2), np.uint64)
 
 
-def similar_pairs(hashes: np.ndarray, tables: Iterable[tuple[tuple[int, int], ...]] = TABLES) -> np.ndarray:
+def similar_pairs(hashes: np.ndarray, tables: Iterable[Table] = TABLES) -> np.ndarray:
     """Returns uint64 `[pairs, 2]`: the pairs of different hashes that differ in at most 10 bits, sorted, each once.
 
     `hashes` is uint64 `[number]`, in any order. Given some of the tables, returns the pairs that those find: the
     tables can be spread over workers.
     """
     distinct = np.unique(hashes.astype(np.uint64, copy=False))
+    if len(distinct) <= _MAX_ALL_COMPARED:
+        return _compare_all(distinct)
     found, num_pending = [_NO_PAIRS], 0
     for table in tables:
         for pairs in _pairs_in_buckets(distinct, _keys(distinct, table)):
@@ -53,7 +58,13 @@ def merge_pairs(parts: list[np.ndarray]) -> np.ndarray:
     return pairs[is_new]
 
 
-def _keys(hashes: np.ndarray, table: tuple[tuple[int, int], ...]) -> np.ndarray:
+def _compare_all(hashes: np.ndarray) -> np.ndarray:
+    distances = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
+    first, second = np.nonzero(np.triu(distances <= MAX_DISTANCE, k=1))
+    return np.stack([hashes[first], hashes[second]], axis=1)
+
+
+def _keys(hashes: np.ndarray, table: Table) -> np.ndarray:
     """Returns the bits of the table's bands, side by side, uint16 `[number]`."""
     keys = np.zeros(len(hashes), np.uint16)
     for first_bit, num_bits in table:

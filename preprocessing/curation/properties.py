@@ -37,6 +37,11 @@ class ImageProperties(NamedTuple):
         return self.width / self.height
 
     @property
+    def bytes_per_pixel(self) -> float:
+        """Size of the file by number of pixels."""
+        return self.num_bytes / (self.width * self.height)
+
+    @property
     def side_pixels(self) -> float:
         """Side of the square of the same area."""
         return (self.width * self.height) ** 0.5
