@@ -20,14 +20,10 @@ _RECORDED_PACKAGES = ("tpu-images", "apache-beam", "pillow", "numpy")
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """A finished conversion; `quarantined` and `changed` count rows by reason.
-
-    `elapsed_secs` is 0 when the dataset was there already.
-    """
+    """A finished conversion; `results` is None and `elapsed_secs` 0 when the dataset was there already."""
 
     info: DatasetInfo
-    quarantined: dict[str, int]
-    changed: dict[str, int]
+    results: pipeline.Results | None
     elapsed_secs: float
 
 
@@ -45,7 +41,7 @@ def find_existing(options: ConvertOptions, source: Source) -> Conversion | None:
         raise UserError(what, where=options.output, remedy="--overwrite replaces it")
     if not output.is_complete(options.output, existing):
         raise UserError("holds a damaged dataset", where=options.output, remedy="--overwrite makes it anew")
-    return Conversion(existing, {}, {}, 0.0)
+    return Conversion(existing, None, 0.0)
 
 
 def convert(options: ConvertOptions, source: Source, runner_options: runner.RunnerOptions) -> Conversion:
@@ -63,7 +59,7 @@ def convert(options: ConvertOptions, source: Source, runner_options: runner.Runn
         info = dataset_info(results, source.class_names, options)
         output.publish(staging, options.output, info)
         storage.of(options.output).remove(failed_list(options.output))
-    return Conversion(info, results.quarantined, results.changed, time.monotonic() - started_secs)
+    return Conversion(info, results, time.monotonic() - started_secs)
 
 
 def _run_job(staging: str, options: ConvertOptions, source: Source, runner_options: runner.RunnerOptions) -> None:
@@ -90,7 +86,7 @@ def dataset_info(results: pipeline.Results, class_names: tuple[str, ...], option
         for name, shards in by_split.items()
     }
     written = sum(split.num_examples for split in splits.values())
-    counts = RowCounts(results.num_rows, written, sum(results.quarantined.values()))
+    counts = RowCounts(results.num_rows, written, sum(results.quarantined.values()), sum(results.dropped.values()))
     return DatasetInfo(class_names, splits, counts, options.label_offset, options.to_record(), _versions())
 
 

@@ -13,7 +13,9 @@ from preprocessing.split import SplitFractions
 from preprocessing.transforms import ImageBatch
 
 CHANGES = "changes"  # tag of the output beside the main one
+# What happened to a row.
 MOVED = "moved"
+DROPPED = "dropped"
 
 
 class Change(NamedTuple):

@@ -30,12 +30,13 @@ class Places:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What a job did; `quarantined` and `changed` count rows by reason."""
+    """What a job did; `quarantined`, `moved` and `dropped` count rows by reason."""
 
     num_rows: int
     shards: tuple[writer.WrittenShard, ...]
     quarantined: dict[str, int]
-    changed: dict[str, int]
+    moved: dict[str, int]
+    dropped: dict[str, int]
 
     def to_json(self) -> str:
         """Returns the results as JSON."""
@@ -49,7 +50,7 @@ class Results:
             writer.WrittenShard(split, ShardInfo(**info), tuple(class_counts))
             for split, info, class_counts in fields["shards"]
         )
-        return cls(fields["num_rows"], shards, fields["quarantined"], fields["changed"])
+        return cls(**{**fields, "shards": shards})
 
 
 def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, places: Places) -> None:
@@ -136,20 +137,23 @@ def write_results(
     changes: Iterable[groups.Change],
 ) -> None:
     """Writes the lists of quarantined and changed rows, sorted, and the file of results."""
+    bad_rows, changed_rows = sorted(quarantined), sorted(changes)
+    _write_lines(storage.join(staging, schema.QUARANTINE_FILE), bad_rows)
+    _write_lines(storage.join(staging, schema.CHANGES_FILE), changed_rows)
     results = Results(
         num_rows=sum(num_rows),
         shards=tuple(sorted(shards, key=lambda shard: shard.info.name)),
-        quarantined=_write_list(storage.join(staging, schema.QUARANTINE_FILE), quarantined),
-        changed=_write_list(storage.join(staging, schema.CHANGES_FILE), changes),
+        quarantined=_count(row.reason for row in bad_rows),
+        moved=_count(row.reason for row in changed_rows if row.change == groups.MOVED),
+        dropped=_count(row.reason for row in changed_rows if row.change == groups.DROPPED),
     )
     storage.write_text(storage.join(staging, RESULTS_FILE), results.to_json())
 
 
-def _write_list(path: str, entries: Iterable[QuarantinedRow | groups.Change]) -> dict[str, int]:
-    """Writes one line for each entry and returns how many there are by reason."""
-    counts: collections.Counter[str] = collections.Counter()
+def _write_lines(path: str, entries: Iterable[QuarantinedRow | groups.Change]) -> None:
     with storage.of(path).create(path) as file:
-        for entry in sorted(entries):
-            counts[entry.reason] += 1
-            file.write(f"{entry.to_json()}\n".encode())
-    return dict(sorted(counts.items()))
+        file.writelines(f"{entry.to_json()}\n".encode() for entry in entries)
+
+
+def _count(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(collections.Counter(reasons).items()))

@@ -1,8 +1,9 @@
 """What a conversion says at its end: rows by split and class, what was quarantined, how fast, and where it lies."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from preprocessing import schema, storage, stratification
+from preprocessing import schema, stratification
 from preprocessing.dataset_info import DatasetInfo, RowCounts
 
 if TYPE_CHECKING:  # it loads Beam
@@ -13,18 +14,20 @@ _MAX_CLASSES_SHOWN = 20
 
 def values(finished: "Conversion", output: str) -> dict[str, Any]:
     """Returns the summary as JSON values."""
-    counts = finished.info.counts
+    counts, results = finished.info.counts, finished.results
     return {
         "output": output,
         "rows_in": counts.rows_in,
         "written": counts.written,
         "quarantined": counts.quarantined,
         "dropped": counts.dropped,
-        "quarantined_by_reason": finished.quarantined,
+        "quarantined_by_reason": results.quarantined if results else {},
+        "moved_by_reason": results.moved if results else {},
+        "dropped_by_reason": results.dropped if results else {},
         "splits": {name: split.num_examples for name, split in finished.info.splits.items()},
         "elapsed_secs": finished.elapsed_secs,
         "images_per_sec": counts.written / finished.elapsed_secs if finished.elapsed_secs else 0.0,
-        "was_already_there": not finished.elapsed_secs,
+        "was_already_there": finished.results is None,
     }
 
 
@@ -32,20 +35,20 @@ def describe(finished: "Conversion", output: str) -> str:
     """Returns the summary as text for people."""
     counts = finished.info.counts
     lines = [split_table(finished.info), "", *map(str, stratification.split_shares(finished.info))]
-    for reason, number in finished.quarantined.items():
-        lines.append(f"quarantined: {number:,} {reason}")
-    for reason, number in finished.changed.items():
-        lines.append(f"changed: {number:,} {reason} (see {schema.CHANGES_FILE})")
-    lines.append(row_counts(counts))
-    if finished.elapsed_secs:
+    if finished.results:
+        lines += _reasons("quarantined", finished.results.quarantined, schema.QUARANTINE_FILE)
+        lines += _reasons("moved", finished.results.moved, schema.CHANGES_FILE)
+        lines += _reasons("dropped", finished.results.dropped, schema.CHANGES_FILE)
         rate = counts.written / finished.elapsed_secs
-        lines.append(f"{finished.elapsed_secs:,.1f} s, {rate:,.0f} images/s")
+        lines += [row_counts(counts), f"{finished.elapsed_secs:,.1f} s, {rate:,.0f} images/s"]
     else:
-        lines.append("already there, made with the same options and classes; --overwrite converts the images again")
-    lines.append(f"dataset: {output}")
-    if counts.quarantined:
-        lines.append(f"quarantine: {storage.join(output, schema.QUARANTINE_FILE)}")
-    return "\n".join(lines)
+        again = "already there, made with the same options and classes; --overwrite converts the images again"
+        lines += [row_counts(counts), again]
+    return "\n".join([*lines, f"dataset: {output}"])
+
+
+def _reasons(what: str, counts: Mapping[str, int], file_name: str) -> list[str]:
+    return [f"{what}: {number:,} {reason} (listed in {file_name})" for reason, number in counts.items()]
 
 
 def row_counts(counts: RowCounts) -> str:
