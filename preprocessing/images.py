@@ -71,7 +71,9 @@ def prepare(data: bytes, header: ImageHeader, options: ImageOptions) -> EncodedI
         if options.verify == "decode":
             pixels.decode(header.clean(data), header)
         return copy(data, header)
-    image = pixels.resize(pixels.decode(header.clean(data), header, options.resize_short_side), options.resize_short_side)
+    image = pixels.resize(
+        pixels.decode(header.clean(data), header, options.resize_short_side), options.resize_short_side
+    )
     encoded_format = "JPEG" if header.format in _LOSSY_FORMATS else "PNG"
     return EncodedImage(pixels.encode(image, encoded_format, options.quality), encoded_format, *image.size)
 
