@@ -76,6 +76,7 @@ class StepTrace:
     store: variable_stores.VariableStore
     inputs: tuple[tf.Tensor, ...]
     result: StepResult
+    context: replica.ReplicaContext
 
     def program(self, fetches: Mapping[str, Any] | None = None, feeds: Sequence[tf.Tensor] = ()) -> StepProgram:
         """Returns the step as a program, with further tensors and operations of the graph under `fetches`.
@@ -91,7 +92,14 @@ class StepTrace:
         with self.graph.as_default():
             outputs = tf.nest.map_structure(_as_graph_tensor, outputs)
         inputs = (*self.inputs, *feeds)
-        function = self.function(inputs, outputs, self.result.targets, self.result.effects)
+        function = subgraph.cut(
+            self.graph,
+            inputs,
+            self._flat(outputs),
+            [_operation_of(target) for target in self.result.targets],
+            self.result.effects,
+            subgraph.RandomKey(variable_stores.step_before(self.graph), self.context.replica_id),
+        )
         return StepProgram(
             concrete_function=function,
             batch_specs=tuple(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs),
@@ -107,15 +115,18 @@ class StepTrace:
         feeds: Sequence[tf.Tensor],
         outputs: Any,
         targets: Sequence[tf.Operation | tf.Tensor] = (),
-        effects: Effects = Effects.REQUESTED,
     ) -> Any:
         """Returns the part of the graph between `feeds` and `outputs` as a concrete function of flat tensors.
+
+        It also runs `targets`, and nothing else that has side effects.
 
         Raises:
           ValueError: `outputs` depend on the step's batch and `feeds` does not hold it.
         """
-        flat_outputs = [self.graph.capture(tensor) for tensor in tf.nest.flatten(outputs, expand_composites=True)]
-        return subgraph.cut(self.graph, feeds, flat_outputs, [_operation_of(target) for target in targets], effects)
+        return subgraph.cut(self.graph, feeds, self._flat(outputs), [_operation_of(target) for target in targets])
+
+    def _flat(self, outputs: Any) -> list[tf.Tensor]:
+        return [self.graph.capture(tensor) for tensor in tf.nest.flatten(outputs, expand_composites=True)]
 
     def _as_tensor(self, fetch: Any) -> tf.Tensor:
         if not isinstance(fetch, tf.Operation):
@@ -156,7 +167,7 @@ def trace_step(
         with replica.tracing(context), tpu_functions.routed_to(context):
             result = step_fn(batch)
     store.adopt(graph._watched_variables)
-    trace = StepTrace(graph, store, (*inputs, *result.feeds), result)
+    trace = StepTrace(graph, store, (*inputs, *result.feeds), result, context)
     _initialize(trace, variables.created)
     return trace.program()
 

@@ -1,6 +1,7 @@
 """Cuts the part of a traced graph that has to run out of it, as a function of its own."""
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -9,7 +10,21 @@ from tensorflow.python.eager.polymorphic_function import concrete_function as co
 from tensorflow.python.framework import func_graph
 
 from trainer.engine import effects as side_effects
+from trainer.engine import randomness
 from trainer.engine.effects import Effects
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomKey:
+    """What the random numbers of a step depend on, beside its seeds.
+
+    Fields:
+      step: int64 scalar of the traced graph, read before the step changes it.
+      replica_id: makes the replica's number in the default graph.
+    """
+
+    step: tf.Tensor
+    replica_id: Callable[[], Any]
 
 
 def cut(
@@ -18,6 +33,7 @@ def cut(
     outputs: Sequence[tf.Tensor],
     targets: Sequence[tf.Operation],
     effects: Effects = Effects.REQUESTED,
+    random_key: RandomKey | None = None,
 ) -> Any:
     """Returns a concrete function from `feeds` to `outputs`, both flat, that also runs `targets` and side effects.
 
@@ -29,6 +45,7 @@ def cut(
       outputs: tensors of the graph that become the results; variables that they need are captured.
       targets: operations that run in any case.
       effects: which side effects run beside.
+      random_key: what random operations with a seed depend on; None leaves them as they are.
 
     Raises:
       ValueError: something needed depends on an input of the graph that is not fed.
@@ -36,8 +53,10 @@ def cut(
     requested = [*targets, *(tensor.op for tensor in outputs)]
     boundary = {tensor.op for tensor in feeds}
     required = side_effects.required_operations(source, requested, effects, boundary)
+    if random_key is not None and any(map(randomness.is_keyed_by_step, required)):
+        required |= side_effects.required_operations(source, [random_key.step.op], Effects.REQUESTED)
     _check_fed(source, required - boundary)
-    copy = _GraphCopy(source)
+    copy = _GraphCopy(source, random_key)
     copy.add_feeds(feeds)
     copy.add_operations(operation for operation in source.get_operations() if operation in required)
     return copy.function(outputs, {*targets, *filter(side_effects.has_effect, required)})
@@ -56,8 +75,9 @@ def _check_fed(source: func_graph.FuncGraph, required: set[tf.Operation]) -> Non
 class _GraphCopy:
     """A graph that grows by copies of another's operations, in the order of the original's text."""
 
-    def __init__(self, source: func_graph.FuncGraph):
+    def __init__(self, source: func_graph.FuncGraph, random_key: RandomKey | None):
         self._source = source
+        self._random_key = random_key
         self._graph = func_graph.FuncGraph(source.name, collections={})
         self._fed: dict[tuple[tf.Operation, int], tf.Tensor] = {}
         self._operations: dict[tf.Operation, tf.Operation] = {}
@@ -88,13 +108,19 @@ class _GraphCopy:
                     self._copy(operation)
 
     def _copy(self, operation: tf.Operation) -> None:
+        inputs = [self._copy_of(tensor) for tensor in operation.inputs]
+        key = self._random_key
+        if key is not None and randomness.is_keyed_by_step(operation):
+            drawn = randomness.at_step(operation, inputs, self._copy_of(key.step), key.replica_id())
+            self._operations[operation] = drawn.op
+            return
         before = {*operation.control_inputs, *self._order.predecessors(operation)}
         waits_for = [self._operations[other] for other in before if other in self._operations]
         attributes = {name: value for name, value in operation.node_def.attr.items() if name != "_class"}
         with tf.control_dependencies(waits_for), tf.device(operation.device or None):
             self._operations[operation] = self._graph.create_op(
                 op_type=operation.type,
-                inputs=[self._copy_of(tensor) for tensor in operation.inputs],
+                inputs=inputs,
                 dtypes=[tensor.dtype for tensor in operation.outputs],
                 attrs=attributes,
                 name=operation.name,

@@ -126,6 +126,11 @@ class VariableStore:
             self._initial_local_values[name] = self._variables[name].numpy()
 
 
+def step_before(graph: tf.Graph) -> tf.Tensor:
+    """Returns the global step as it was before the step that `graph` traces, int64 scalar."""
+    return graph.get_collection(_GLOBAL_STEP_READ_COLLECTION)[0]
+
+
 class VariableTrace:
     """The creation of variables during one trace.
 

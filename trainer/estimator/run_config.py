@@ -28,6 +28,9 @@ class RunConfig:
       keep_checkpoint_every_n_hours: one checkpoint per so many hours is kept for good.
       log_step_count_steps: steps between log lines, points of loss and speed; None for none.
       train_distribute, eval_distribute, experimental_distribute: refused, see `__post_init__`.
+      resume_input: ours: a `train()` that was interrupted and is called again reads past the batches that it had
+        used, so that it goes on as if nothing had happened; an input_fn that takes `start_step` does so by itself. False
+        starts the data over, without the time that this takes.
       device_fn, protocol, experimental_max_worker_delay_secs, session_creation_timeout_secs,
       checkpoint_save_graph_def: accepted, of no effect: they tune TensorFlow 1's distributed sessions.
     """
@@ -49,6 +52,7 @@ class RunConfig:
     experimental_max_worker_delay_secs: int | None = None
     session_creation_timeout_secs: int = 7200
     checkpoint_save_graph_def: bool = True
+    resume_input: bool = True
 
     def __post_init__(self):
         _set(self, "_environment", cluster_environment.from_environment())

@@ -104,7 +104,9 @@ class _TrainingCall:
         """Traces, restores and trains."""
         position = InputPosition(self._model.model_dir)
         streams = self._model.streams(input_fn, ModeKeys.TRAIN, self._first_step)
-        streams = _continued(streams, input_fn, position.begin(self._first_step))
+        num_used_batches = position.begin(self._first_step)
+        if self._model.config.resume_input:
+            streams = _continued(streams, input_fn, num_used_batches)
         layout = self._model.layout(streams, ModeKeys.TRAIN)
         executable = self._model.programs.executable(ModeKeys.TRAIN, layout.replica_spec, self._deployment)
         payload = executable.program.payload
@@ -194,7 +196,10 @@ def _continued(streams: list[BatchStream], input_fn: Callable[..., Any], num_use
     """Leaves out what an interrupted call has used, unless the input_fn knows where to start."""
     if not num_used_batches or "start_step" in calls.argument_names(input_fn):
         return streams
-    logging.info("reading past %d batches that the interrupted training has used", num_used_batches)
+    logging.info(
+        "reading past the %d batches that the interrupted training has used (RunConfig(resume_input=False) does not)",
+        num_used_batches,
+    )
     return [stream.skip(num_used_batches) for stream in streams]
 
 

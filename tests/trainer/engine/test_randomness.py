@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer import replica
+from trainer.engine import step_program, tf_engine, variables
+from trainer.engine.step_program import StepResult
+
+v1 = tf.compat.v1
+NUM_STEPS = 4
+DRAWS = {
+    "uniform": lambda: tf.random.uniform([3, 5]),
+    "normal": lambda: tf.random.normal([7], seed=5),
+    "truncated_normal": lambda: tf.random.truncated_normal([300], dtype=tf.float64),
+    "uniform_int": lambda: tf.random.uniform([9], 2, 1000, tf.int32),
+    "dropout": lambda: tf.nn.dropout(tf.ones([20]), rate=0.5),
+}
+
+
+def drawn_by_tensorflow_1(draw, seed):
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.set_random_seed(seed)
+        values = draw()
+        return [session.run(values) for _ in range(NUM_STEPS)]
+
+
+def drawn_here(draw, seed, first_step=0, num_steps=NUM_STEPS):
+    def step(batch):
+        values = draw()
+        increment = v1.train.get_global_step().assign_add(1)
+        return StepResult({"values": values}, targets=[increment])
+
+    store = variables.VariableStore()
+    store.global_step.assign(first_step)
+    program = step_program.trace_step(step, (), store, seed=seed)
+    executable = tf_engine.TfEngine().load(program)
+    return [program.pack_outputs(executable(()))["replicated"]["values"].numpy() for _ in range(num_steps)]
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_numbers_are_those_of_tensorflow_1(name):
+    np.testing.assert_array_equal(drawn_here(DRAWS[name], 3), drawn_by_tensorflow_1(DRAWS[name], 3))
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_resumed_run_draws_what_an_uninterrupted_one_would(name):
+    resumed = drawn_here(DRAWS[name], 3, first_step=2, num_steps=2)
+    np.testing.assert_array_equal(resumed, drawn_here(DRAWS[name], 3)[2:])
+
+
+def test_replicas_draw_different_numbers():
+    def drawn_by(replica_id):
+        context = replica.ReplicaContext(num_replicas=2, replica_id=lambda: tf.constant(replica_id))
+        step = lambda batch: StepResult({"values": tf.random.uniform([8])})  # noqa: E731
+        program = step_program.trace_step(step, (), variables.VariableStore(), context, seed=3)
+        return program.pack_outputs(tf_engine.TfEngine().load(program)(()))["replicated"]["values"].numpy()
+
+    assert (drawn_by(0) != drawn_by(1)).all()
+    np.testing.assert_array_equal(drawn_by(0), drawn_here(lambda: tf.random.uniform([8]), 3)[0])
+
+
+def test_without_a_seed_numbers_differ_from_run_to_run():
+    draw = DRAWS["uniform"]
+    assert (drawn_here(draw, None)[0] != drawn_here(draw, None)[0]).any()
