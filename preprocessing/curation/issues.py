@@ -139,7 +139,7 @@ KINDS: Mapping[Issue, IssueKind] = {
     ),
     Issue.LABEL_PROPERTY_CORRELATION: IssueKind(
         Severity.WARNING,
-        "A property gives the label away",
+        "Property gives label away",
         "One simple property tells the class from the others: a model may learn it in place of the subject.",
     ),
     Issue.SPLIT_RATIO_DRIFT: IssueKind(

@@ -15,7 +15,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 def to_csv(content: ReportContent) -> str:
     """Returns the text of the file, with a header line."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer)  # its line ends are \r\n: only then does it quote cells with a lone \r as well
     writer.writerow(COLUMNS)
     for finding in report_content.in_order(content):
         writer.writerow(map(defuse, _cells(finding)))

@@ -91,10 +91,16 @@ _ISSUE_ORDER = sorted(Issue, key=lambda issue: (list(Severity).index(KINDS[issue
 
 
 def examples(findings: Iterable[Finding], number: int) -> list[Finding]:
-    """Returns some of the sorted findings: one of each class in turn, so that a large class does not hide others."""
+    """Returns some of the sorted findings: one of each class in turn, so that a large class does not hide others.
+
+    Of the two findings about a pair of images, one is enough.
+    """
     by_label: dict[str, list[Finding]] = collections.defaultdict(list)
+    pairs = set()
     for finding in findings:
-        by_label[finding.image.label].append(finding)
+        if finding.partner is None or (finding.partner, finding.image) not in pairs:
+            by_label[finding.image.label].append(finding)
+            pairs.add((finding.image, finding.partner))
     in_turn = itertools.zip_longest(*by_label.values())
     return list(itertools.islice((each for each in itertools.chain.from_iterable(in_turn) if each), number))
 

@@ -141,11 +141,9 @@ def _class_row(content: ReportContent, label: str, largest: int) -> str:
     numbers = "".join(f"<td class=number>{count:,}</td>" for _, count in counts)
     bar = charts.stacked_bar([*counts, ("rest", largest - total)])
     issues = content.class_issues.get(label, collections.Counter())
-    shown = ", ".join(
-        f"{issues[issue]:,} {KINDS[issue].title.lower()}" for issue in content.by_issue if issue in issues
-    )
+    shown = " · ".join(f"{KINDS[issue].title} {issues[issue]:,}" for issue in content.by_issue if issue in issues)
     return (
-        f"<tr><td class=title>{text(label)}</td>{numbers}<td class=number>{total:,}</td>"
+        f"<tr><td class=label>{text(label)}</td>{numbers}<td class=number>{total:,}</td>"
         f"<td>{bar}</td><td class=soft>{shown}</td></tr>"
     )
 
@@ -182,7 +180,7 @@ def _issue(content: ReportContent, issue: Issue, load_thumbnail: LoadThumbnail) 
     are_images = bool(shown[0].image.path)
     examples = "\n".join(_card(each, load_thumbnail) if are_images else _line(each) for each in shown)
     element, css_class = ("div", "cards pairs" if shown[0].partner else "cards") if are_images else ("ul", "plain")
-    count = f"{len(shown):,} of {len(findings):,}; all are in issues.csv" if len(shown) < len(findings) else ""
+    count = f"{len(findings):,} found" + ("; all are in issues.csv" if len(shown) == _EXAMPLES_PER_ISSUE else "")
     return (
         f"<section id={issue} data-issue={issue}>\n"
         f"<h2>{_badge(content, issue)} {KINDS[issue].title} <span class=count>{count}</span></h2>\n"

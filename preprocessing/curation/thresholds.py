@@ -17,7 +17,7 @@ class QualityThresholds:
     dark_below: float = 0.32
     bright_above: float = 0.95
     blur_above: float = 0.6
-    contrast_below: float = 0.03
+    contrast_below: float = 0.02
     entropy_bits_below: float = 1.0
     aspect_ratio_above: float = 3.0
     short_side_pixels_below: int = 32

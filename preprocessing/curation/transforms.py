@@ -38,7 +38,7 @@ class InspectedBatch(NamedTuple):
 
 
 class Curated(NamedTuple):
-    """The results of `Curate`, all PCollections.
+    """The results of `curate`, all PCollections.
 
     `images` are `(split, ImageBatch)` of what is kept, `changes` what was moved or dropped, `findings` all findings
     about images; `summary` (a DatasetSummary) and `groups` (a DuplicateGroups) have one element.
@@ -51,36 +51,25 @@ class Curated(NamedTuple):
     groups: Any
 
 
-class Curate(beam.PTransform):
-    """`InspectedBatch` elements -> `Curated`.
+def curate(inspected: Any, options: CurationOptions, fractions: SplitFractions, seed: int) -> Curated:
+    """Adds curation to a job; `inspected` is a PCollection of `InspectedBatch`.
 
-    Copies and near-copies meet in one group, the group gets a split, and only then is looked for what is wrong: a leak
-    between splits that was prevented is reported, one that was not cannot be.
+    Copies and near-copies meet in one group, the group gets a split, and only then is looked for what is wrong.
     """
-
-    def __init__(self, options: CurationOptions, fractions: SplitFractions, seed: int):
-        super().__init__()
-        self._options = options
-        self._fractions = fractions
-        self._seed = seed
-
-    def expand(self, inspected: Any) -> Curated:
-        """Builds the steps."""
-        found = inspected | "Fingerprints" >> beam.Map(_fingerprints) | FindGroups(self._options.similarity)
-        assign = AssignGroups(self._options, self._fractions, self._seed)
-        assigned = (
-            inspected
-            | "ByGroup" >> beam.FlatMap(_by_group, pvalue.AsSingleton(found))
-            | "GroupCopies" >> beam.GroupByKey()
-            | "AssignGroups"
-            >> beam.ParDo(assign, pvalue.AsSingleton(found)).with_outputs(groups.CHANGES, main="images")
-        )
-        summary = assigned.images | "Summarize" >> beam.CombineGlobally(SummarizeImages())
-        usual = summary | "UsualSides" >> beam.Map(image_findings.usual_sides, self._options.quality)
-        judge = beam.ParDo(JudgeImages(self._options), pvalue.AsSingleton(usual))
-        judged = assigned.images | "JudgeImages" >> judge.with_outputs(FINDINGS, groups.CHANGES, main="images")
-        changes = (assigned[groups.CHANGES], judged[groups.CHANGES]) | "AllChanges" >> beam.Flatten()
-        return Curated(judged.images, changes, judged[FINDINGS], summary, found)
+    found = inspected | "Fingerprints" >> beam.Map(_fingerprints) | FindGroups(options.similarity)
+    assign = beam.ParDo(AssignGroups(options, fractions, seed), pvalue.AsSingleton(found))
+    assigned = (
+        inspected
+        | "ByGroup" >> beam.FlatMap(_by_group, pvalue.AsSingleton(found))
+        | "GroupCopies" >> beam.GroupByKey()
+        | "AssignGroups" >> assign.with_outputs(groups.CHANGES, main="images")
+    )
+    summary = assigned.images | "Summarize" >> beam.CombineGlobally(SummarizeImages())
+    usual = summary | "UsualSides" >> beam.Map(image_findings.usual_sides, options.quality)
+    judge = beam.ParDo(JudgeImages(options), pvalue.AsSingleton(usual))
+    judged = assigned.images | "JudgeImages" >> judge.with_outputs(FINDINGS, groups.CHANGES, main="images")
+    changes = (assigned[groups.CHANGES], judged[groups.CHANGES]) | "AllChanges" >> beam.Flatten()
+    return Curated(judged.images, changes, judged[FINDINGS], summary, found)
 
 
 class AssignGroups(beam.DoFn):

@@ -1,5 +1,6 @@
 """Real images for the tests of curation, and the facts about them."""
 
+import functools
 import hashlib
 
 import numpy as np
@@ -12,14 +13,19 @@ from preprocessing.options import ImageOptions
 from preprocessing.rows import Row
 
 
+@functools.cache
+def _photograph(name: str) -> Image.Image:
+    return Image.fromarray(datasets.load_sample_image(name))
+
+
 def china() -> Image.Image:
     """Returns scikit-learn's photograph of a temple, 640x427."""
-    return Image.fromarray(datasets.load_sample_image("china.jpg"))
+    return _photograph("china.jpg").copy()
 
 
 def flower() -> Image.Image:
     """Returns scikit-learn's photograph of a flower before a blurred background, 640x427."""
-    return Image.fromarray(datasets.load_sample_image("flower.jpg"))
+    return _photograph("flower.jpg").copy()
 
 
 def digits() -> list[tuple[Image.Image, str]]:
@@ -32,6 +38,6 @@ def digits() -> list[tuple[Image.Image, str]]:
 
 
 def inspect(data: bytes, name: str = "photo.jpg", label: str = "a", split: str = "") -> facts.ImageFacts:
-    """Returns the facts about a file."""
+    """Returns the facts about a file; `split` is the one that the input asks for."""
     header = images.read_header(data, ImageOptions())
     return facts.inspect_image(data, hashlib.sha256(data).hexdigest(), Row(f"/in/{name}", name, label, split), header)
