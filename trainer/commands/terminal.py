@@ -74,4 +74,5 @@ def _cell(value: object) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return cell.replace(",", "").replace(".", "").replace("%", "").replace("-", "").strip().isdigit() or cell == ""
+    """Whether a cell belongs into a column of numbers; an empty one or a dash stands for a number that is not there."""
+    return cell in ("", "-") or cell.strip("-%").replace(",", "").replace(".", "", 1).isdigit()

@@ -1,0 +1,51 @@
+import dataclasses
+
+import pytest
+
+from trainer import model_directory
+from trainer.config import ExperimentConfig
+from trainer.errors import UserError
+from trainer.model_directory import ModelRecord
+
+RECORD = ModelRecord(ExperimentConfig(), ("cat", "dog"), "/data", "0123456789abcdef", num_train_examples=100)
+
+
+def test_a_new_directory_is_claimed_and_read_back(tmp_path):
+    model_dir = str(tmp_path / "model")
+    model_directory.claim(model_dir, RECORD)
+    assert model_directory.read(model_dir) == RECORD
+
+
+def test_a_model_goes_on_with_more_epochs(tmp_path):
+    longer = dataclasses.replace(RECORD, config=RECORD.config.replace(train_epochs=200.0))
+    model_directory.claim(str(tmp_path), RECORD)
+    model_directory.claim(str(tmp_path), longer)
+    assert model_directory.read(str(tmp_path)) == longer
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (dataclasses.replace(RECORD, config=RECORD.config.replace(seed=1)), r"was trained with seed=0 \(now 1\)"),
+        (dataclasses.replace(RECORD, dataset_fingerprint="f" * 16), "was trained on other data"),
+    ],
+)
+def test_another_model_is_refused_and_nothing_changes(tmp_path, wanted, message):
+    model_directory.claim(str(tmp_path), RECORD)
+    with pytest.raises(UserError, match=message):
+        model_directory.claim(str(tmp_path), wanted)
+    assert model_directory.read(str(tmp_path)) == RECORD
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_somebody_elses_checkpoints_are_refused(tmp_path):
+    (tmp_path / "checkpoint").write_text("")
+    with pytest.raises(UserError, match=r"has checkpoints but no config\.json; give another --model_dir"):
+        model_directory.claim(str(tmp_path), RECORD)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format_version": 99, "config": {}, "class_names": []}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json"):
+        model_directory.read(str(tmp_path))
