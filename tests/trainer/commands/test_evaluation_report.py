@@ -16,9 +16,9 @@ CLASSES = ("cat", "dog", "newt")
 
 def test_classes_and_confusions_are_shown():
     shown = evaluation_report.text(METRICS, CLASSES)
-    assert "cat        100.0%   50.0%" in shown
-    assert "newt            -       -" in shown
-    assert "cat  dog            1" in shown
+    assert "\ncat       100.0%   50.0%\n" in shown
+    assert "\nnewt           -       -\n" in shown
+    assert shown.endswith("\ncat  dog            1")
 
 
 def test_json_has_null_for_a_class_without_examples():
