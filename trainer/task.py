@@ -26,6 +26,9 @@ COMMANDS = (
     Command("evaluate", "trainer.commands.evaluate:main", "measure a trained model on one split"),
     Command("predict", "trainer.commands.predict:main", "classify image files"),
     Command("export", "trainer.commands.export:main", "write a SavedModel that takes raw image bytes"),
+    Command(
+        "preflight", "trainer.commands.preflight:main", "ask the real TPU compiler: does it fit, what does it cost?"
+    ),
     Command("submit", "trainer.submit.command:main", "train on Vertex AI or a Cloud TPU, or rehearse that here"),
     Command("deploy", "trainer.submit.deploy_command:main", "serve an export from a Vertex AI endpoint"),
     Command("presets", "trainer.commands.presets:main", "list the ready configurations"),
