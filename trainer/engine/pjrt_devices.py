@@ -1,4 +1,7 @@
-"""The devices that JAX finds: a host's TPU chips, its GPUs, or virtual CPU devices that pretend to be replicas."""
+"""The devices that JAX finds: TPU chips, GPUs, or virtual CPU devices that pretend to be replicas.
+
+Of several hosts too: each runs the same program, feeds its own devices, and sees those of all.
+"""
 
 import contextlib
 import dataclasses
@@ -32,6 +35,7 @@ def available() -> DeviceSet | None:
 
     JAX is asked for its default devices only: asking for a TPU by name makes libtpu start and complain where none is.
     """
+    _join_processes()
     found = DeviceSet(_lowering_platform(jax.devices()[0]), tuple(jax.devices()))
     return None if found.platform == "cpu" else found
 
@@ -44,8 +48,10 @@ def select(target: str) -> DeviceSet:
         virtual CPU devices in each process).
 
     Raises:
-      UserError: when there are none, or `target` is none of these.
+      UserError: when there are none, `target` is none of these, or the environment tells of other processes only in
+        part.
     """
+    _join_processes()
     if match := _MOCK_TARGET.fullmatch(target):
         return _virtual_devices(int(match.group(1)))
     if target not in ("local", "gpu"):
@@ -61,14 +67,11 @@ def select(target: str) -> DeviceSet:
     )
 
 
-def join_processes() -> None:
-    """Joins the processes of a training on several hosts; to be called before JAX looks for devices.
+def _join_processes() -> None:
+    """Joins the processes of a training on several hosts, before JAX looks for devices.
 
-    The environment tells of the others: `JAX_COORDINATOR_ADDRESS` (host:port of process 0), `JAX_NUM_PROCESSES` and
-    `JAX_PROCESS_ID`. Without them the process stays alone.
-
-    Raises:
-      UserError: when only some of them are set.
+    The hosts of a TPU slice find one another. Elsewhere the environment tells of them: `JAX_COORDINATOR_ADDRESS`
+    (host:port of process 0), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; without them the process stays alone.
     """
     if "JAX_COORDINATOR_ADDRESS" not in os.environ or jax.distributed.is_initialized():
         return

@@ -66,10 +66,11 @@ def _compile(directory: pathlib.Path, request: Request) -> CompilerFigures:
     compiled = step.compile()
     compile_secs = time.monotonic() - start_secs
     (directory / SCHEDULED_FILE).write_text(compiled.as_text())
-    return _figures(compiled, compile_secs)
+    return figures(compiled, compile_secs)
 
 
-def _figures(compiled: Any, compile_secs: float) -> CompilerFigures:
+def figures(compiled: Any, compile_secs: float) -> CompilerFigures:
+    """Returns what JAX's compiled program says of itself."""
     memory = compiled.memory_analysis()
     return CompilerFigures(
         compile_secs=compile_secs,

@@ -36,6 +36,7 @@ class StepToCompile:
 
     program: stablehlo.Program
     interface: pjrt_step.StepInterface
+    variable_names: tuple[str, ...] = ()
 
     @property
     def state_bytes(self) -> int:

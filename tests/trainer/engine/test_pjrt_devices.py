@@ -45,4 +45,4 @@ def test_processes_that_are_told_of_one_another_incompletely(monkeypatch):
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1234")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
     with pytest.raises(UserError, match="JAX_PROCESS_ID: not set"):
-        pjrt_devices.join_processes()
+        pjrt_devices.select("mock:2")

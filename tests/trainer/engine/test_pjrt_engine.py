@@ -192,7 +192,6 @@ import sys
 import numpy as np
 sys.path.insert(0, {tests!r})
 from trainer.engine import pjrt_devices
-pjrt_devices.join_processes()
 devices = pjrt_devices.select({target!r})
 import test_pjrt_engine as tests
 from trainer.engine import pjrt_engine, variables
