@@ -1,113 +1,105 @@
 """Seconds to group the near-duplicates among a million fingerprints, and how many of the planted ones are found.
 
     python benchmarks/near_duplicates.py
-    python benchmarks/near_duplicates.py --num_images=100000
+    python benchmarks/near_duplicates.py --num_images=100000 --distribution=uniform
 
-The tables of hashes are searched by `--num_workers` processes, as by the workers of a Beam job; one process then
-verifies and groups. The hashes are clustered, as those of photographs are. Planted are pairs of copies that differ in 0
-to 10 bits, and two crowds of `--num_crowd` different pictures each: one shares a hash, the other has hashes that differ
-from one hash in up to 3 bits.
+Hashes are drawn uniformly, or clustered as those of photographs of few subjects are: around a tenth as many centres,
+with about a quarter of the bits drawn anew. Planted are copies that differ in 1 to 10 bits, and a crowd with one hash,
+which ends up in several groups, as none may hold more than 1,000 pictures.
 """
 
 import argparse
 import concurrent.futures
-import multiprocessing
 import resource
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
 from preprocessing.curation import duplicate_groups, hash_search
 from preprocessing.curation.duplicate_groups import HashMatches, SimilarityThresholds
-from preprocessing.curation.fingerprints import THUMBNAIL_SIDE, Fingerprint
+from preprocessing.curation.fingerprints import Fingerprint
 
-NUM_PLANTED = 1_000  # pairs at each distance
-NUM_DISTANCES = hash_search.MAX_DISTANCE + 1
-
-Planted = list[tuple[np.ndarray, np.ndarray]]
+COPIES_PER_DISTANCE = 1_000
+CROWD_SIZE = 5_000
 
 
 def main() -> None:
-    """Makes the fingerprints, groups them, prints the time, the recall by distance and the memory."""
+    """Makes the images, groups them, prints the time, the recall by distance and the memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num_images", type=int, default=1_000_000)
-    parser.add_argument("--num_crowd", type=int, default=1_000)
-    parser.add_argument("--num_workers", type=int, default=2)
+    parser.add_argument("--num_threads", type=int, default=2)
+    parser.add_argument("--distribution", choices=("uniform", "clustered"), default="clustered")
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
-    hashes = clustered_hashes(random, arguments.num_images)
-    thumbnails = random.integers(0, 256, (len(hashes), 3 * THUMBNAIL_SIDE**2), dtype=np.uint8)
-    planted = plant_copies(random, hashes, thumbnails, 2 * arguments.num_crowd)
-    plant_crowds(random, hashes, arguments.num_crowd)
-    started_secs = time.perf_counter()
-    matches = search(hashes, arguments.num_workers)
-    searched_secs = time.perf_counter()
-    group_ids = group(hashes, thumbnails, matches)
-    grouped_secs = time.perf_counter()
-    print(f"{len(hashes):,} hashes grouped in {grouped_secs - started_secs:.1f} s by {arguments.num_workers} workers:")
-    print(f"{searched_secs - started_secs:.1f} s to search, {grouped_secs - searched_secs:.1f} s to verify and group")
-    print(f"{len(matches.pairs):,} pairs of similar hashes; {len(group_ids):,} images in groups")
-    print_recall(planted, group_ids)
-    print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB of memory in the main process")
+    hashes = draw_hashes(random, arguments.num_images, arguments.distribution)
+    thumbnails = random.integers(0, 256, (len(hashes), 192), dtype=np.uint8)
+    planted = plant(random, hashes, thumbnails)
+    started_secs, started_cpu_secs = time.perf_counter(), time.process_time()
+    matches = search(hashes, arguments.num_threads)
+    searched_secs = time.perf_counter() - started_secs
+    groups = group(hashes, thumbnails, matches)
+    elapsed_secs, cpu_secs = time.perf_counter() - started_secs, time.process_time() - started_cpu_secs
+    print(
+        f"{len(hashes):,} {arguments.distribution} hashes grouped in {elapsed_secs:.0f} s on {arguments.num_threads} "
+        f"threads ({searched_secs:.0f} s of it to search; {cpu_secs:.0f} s of processor time)"
+    )
+    print(f"{len(matches.pairs):,} pairs of similar hashes, {len(set(groups.group_ids.values())):,} groups")
+    for distance, (originals, copies) in planted.items():
+        found = sum(
+            groups.group_id(name(a)) == groups.group_id(name(b)) for a, b in zip(originals, copies, strict=True)
+        )
+        print(f"distance {distance:2d}: {found:,} of {len(originals):,} planted copies found")
+    print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB of memory")
 
 
-def clustered_hashes(random: np.random.Generator, number: int) -> np.ndarray:
-    """Returns uint64 `[number]`: around a tenth as many centres, each with about an eighth of its bits changed."""
+def draw_hashes(random: np.random.Generator, number: int, distribution: str) -> np.ndarray:
+    """Returns uint64 hashes `[number]`."""
+    hashes = random.integers(0, 2**64, number, dtype=np.uint64)
+    if distribution == "uniform":
+        return hashes
     centres = random.integers(0, 2**64, max(1, number // 10), dtype=np.uint64)
-    coins = random.integers(0, 2**64, (3, number), dtype=np.uint64)
-    return centres[random.integers(0, len(centres), number)] ^ (coins[0] & coins[1] & coins[2])
+    is_anew = np.bitwise_and(*random.integers(0, 2**64, (2, number), dtype=np.uint64))
+    return (hashes & is_anew) | (centres[random.integers(0, len(centres), number)] & ~is_anew)
 
 
-def plant_copies(random: np.random.Generator, hashes: np.ndarray, thumbnails: np.ndarray, start: int) -> Planted:
-    """Makes pictures from `start` on copies of others, 0 to 10 bits apart; returns their places by distance."""
-    places = random.permutation(np.arange(start, len(hashes)))[: NUM_DISTANCES * 2 * NUM_PLANTED]
-    planted = [(originals, copies) for originals, copies in places.reshape(NUM_DISTANCES, 2, NUM_PLANTED)]
-    for distance, (originals, copies) in enumerate(planted):
+def plant(random: np.random.Generator, hashes: np.ndarray, thumbnails: np.ndarray) -> dict:
+    """Makes some images copies of others, in place; returns the places of originals and copies by distance."""
+    hashes[:CROWD_SIZE] = hashes[0]
+    thumbnails[:CROWD_SIZE] = thumbnails[0]
+    places = random.permutation(np.arange(CROWD_SIZE, len(hashes)))[: 20 * COPIES_PER_DISTANCE]
+    planted = {}
+    for distance, (originals, copies) in enumerate(places.reshape(10, 2, COPIES_PER_DISTANCE).tolist(), start=1):
+        for original, copy in zip(originals, copies, strict=True):
+            bits = np.uint64(1) << random.permutation(64)[:distance].astype(np.uint64)
+            hashes[copy] = hashes[original] ^ np.bitwise_or.reduce(bits)
         thumbnails[copies] = thumbnails[originals]
-        hashes[copies] = hashes[originals]
-        order = np.argsort(random.random((NUM_PLANTED, 64)), axis=1)[:, :distance].astype(np.uint64)
-        hashes[copies] ^= np.bitwise_or.reduce(np.uint64(1) << order, axis=1)
+        planted[distance] = originals, copies
     return planted
 
 
-def plant_crowds(random: np.random.Generator, hashes: np.ndarray, number: int) -> None:
-    """Gives the first pictures one hash, and as many next ones hashes that differ from another in up to 3 bits."""
-    hashes[:number] = hashes[0]
-    bits = np.uint64(1) << random.integers(0, 64, (3, number), dtype=np.uint64)
-    hashes[number : 2 * number] = hashes[number] ^ np.bitwise_or.reduce(bits)
+def search(hashes: np.ndarray, num_threads: int) -> HashMatches:
+    """Returns the matches, the tables spread over threads as the Beam job spreads them over workers."""
+    none = np.empty(0, np.uint64)
+    parts = [hash_search.TABLES[start :: 8 * num_threads] for start in range(8 * num_threads)]
+    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+        return HashMatches.merge(
+            list(pool.map(lambda tables: duplicate_groups.match_hashes(hashes, none, tables), parts))
+        )
 
 
-def search(hashes: np.ndarray, num_workers: int) -> HashMatches:
-    """Returns the matches among the hashes, each process searching its part of the tables."""
-    parts = [hash_search.TABLES[worker::num_workers] for worker in range(num_workers)]
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        return HashMatches.merge(list(pool.map(search_tables, [hashes] * num_workers, parts)))
-
-
-def search_tables(hashes: np.ndarray, tables: Sequence[hash_search.Table]) -> HashMatches:
-    """Returns the matches that some of the tables find."""
-    return duplicate_groups.match_hashes(hashes, np.empty(0, np.uint64), tables)
-
-
-def group(hashes: np.ndarray, thumbnails: np.ndarray, matches: HashMatches) -> dict[int, str]:
-    """Returns the group id of each picture, by its place, that has a near-duplicate."""
-    suspected = np.flatnonzero(np.isin(hashes, np.array(sorted(matches.hashes), np.uint64)))
+def group(hashes: np.ndarray, thumbnails: np.ndarray, matches: HashMatches) -> duplicate_groups.DuplicateGroups:
+    """Returns the groups among the images whose hashes have matches."""
+    candidates = np.concatenate([matches.pairs.ravel(), matches.repeated])
     suspects = {
-        f"{place:064x}": Fingerprint(place.to_bytes(16, "big"), int(hashes[place]), thumbnails[place].tobytes(), True)
-        for place in suspected.tolist()
+        name(index): Fingerprint(index.to_bytes(16, "big"), int(hashes[index]), thumbnails[index].tobytes(), True)
+        for index in np.flatnonzero(np.isin(hashes, candidates)).tolist()
     }
-    groups = duplicate_groups.group_suspects(suspects, matches.pairs, len(hashes), SimilarityThresholds())
-    return {int(digest, 16): group_id for digest, group_id in groups.group_ids.items()}
+    return duplicate_groups.group_suspects(suspects, matches.pairs, len(hashes), SimilarityThresholds())
 
 
-def print_recall(planted: Planted, group_ids: dict[int, str]) -> None:
-    """Prints how many of the planted pairs are in one group, by their distance."""
-    for distance, (originals, copies) in enumerate(planted):
-        pairs = zip(originals.tolist(), copies.tolist(), strict=True)
-        num_found = sum(group_ids.get(original, "") == group_ids.get(copy) for original, copy in pairs)
-        print(f"distance {distance:2d}: {num_found:,} of {len(originals):,} planted pairs found")
+def name(index: int) -> str:
+    """Returns what stands for the digest of an image."""
+    return f"{index:064x}"
 
 
 if __name__ == "__main__":
