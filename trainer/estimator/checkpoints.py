@@ -24,7 +24,8 @@ STATE_FILE = "checkpoint"
 _PREFIX = "model.ckpt"
 _INDEX_NAME = re.compile(rf"({re.escape(_PREFIX)}-(\d+))\.index")
 _DATA_SUFFIX = ".data-00000-of-00001"
-_DAMAGE = (tf.errors.OpError, ValueError, RuntimeError)
+# What TensorFlow's reader raises for a file that is missing, cut short or altered.
+_DAMAGE = (tf.errors.OpError, ValueError, RuntimeError, LookupError, OSError)
 
 
 class DamagedCheckpointError(UserError):
@@ -57,13 +58,21 @@ class CheckpointDirectory:
         path = self.path(step)
         tf.io.gfile.makedirs(self._model_dir)
         _write(path, values)
-        # Later ones are of a future that was given up, when training went back to a checkpoint before damage.
-        earlier = [prefix for prefix in reversed(self._present()) if step_of(prefix) < step]
-        expired = self._expired([*earlier, path])
-        self._write_state([prefix for prefix in [*earlier, path] if prefix not in expired])
-        for prefix in expired:
-            remove(prefix)
+        managed = self._managed(step)
+        surplus = managed[: -self._policy.max_to_keep] if self._policy.max_to_keep else []
+        self._write_state([prefix for prefix in managed if prefix not in surplus])
+        for prefix in surplus:
+            self._remove_or_keep_for_good(prefix)
         return path
+
+    def _managed(self, step: int) -> list[str]:
+        """Returns the checkpoints up to `step` that may be removed, oldest first.
+
+        Later ones are of a future that was given up, when training went back to a checkpoint before damage. Those that
+        are kept for good are no longer in the state file.
+        """
+        paths = [*(self._listed() or self._on_disk()[::-1]), self.path(step)]
+        return [path for path in dict.fromkeys(paths) if step_of(path) <= step and tf.io.gfile.exists(path + ".index")]
 
     def path(self, step: int) -> str:
         """Returns the path, without suffix, of a step's checkpoint."""
@@ -134,16 +143,11 @@ class CheckpointDirectory:
         matches.sort(key=lambda match: int(match.group(2)), reverse=True)
         return [posixpath.join(self._model_dir, match.group(1)) for match in matches]
 
-    def _expired(self, paths: list[str]) -> list[str]:
-        if not self._policy.max_to_keep:
-            return []
-        expired = []
-        for path in paths[: -self._policy.max_to_keep]:
-            if time.time() - self._last_kept_secs >= self._policy.keep_every_n_hours * 3600:
-                self._last_kept_secs = time.time()
-            else:
-                expired.append(path)
-        return expired
+    def _remove_or_keep_for_good(self, path: str) -> None:
+        if time.time() - self._last_kept_secs >= self._policy.keep_every_n_hours * 3600:
+            self._last_kept_secs = time.time()
+        else:
+            remove(path)
 
     def _write_state(self, paths: list[str]) -> None:
         names = [posixpath.basename(path) for path in paths]

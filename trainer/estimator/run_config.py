@@ -29,8 +29,8 @@ class RunConfig:
       log_step_count_steps: steps between log lines, points of loss and speed; None for none.
       train_distribute, eval_distribute, experimental_distribute: refused, see `__post_init__`.
       resume_input: ours: a `train()` that was interrupted and is called again reads past the batches that it had
-        used, so that it goes on as if nothing had happened; an input_fn that takes `start_step` does so by itself. False
-        starts the data over, without the time that this takes.
+        used, so that it goes on as if nothing had happened; an input_fn that takes `start_step` does so by itself.
+        False starts the data over, without the time that this takes.
       device_fn, protocol, experimental_max_worker_delay_secs, session_creation_timeout_secs,
       checkpoint_save_graph_def: accepted, of no effect: they tune TensorFlow 1's distributed sessions.
     """
