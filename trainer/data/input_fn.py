@@ -52,7 +52,7 @@ def encoded_images(dataset: DatasetDirectory, split: str) -> tf.data.Dataset:
     shards = dataset.info.split(split, where=dataset.path).shards
     parse = RecordParser(dataset.info.label_offset, dataset.info.num_classes)
     records = stream.single_pass(dataset, stream.host_share(shards, num_hosts=1, host=0))
-    return records.map(lambda record: parse(record)["encoded"])
+    return records.map(lambda numbered_record, shard: parse(numbered_record, shard)["encoded"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +93,8 @@ def _training_batches(host_input: _HostInput, batch_size: int, start_step: int) 
     first_position = start * host_input.num_hosts + host_input.host
     positions = tf.data.Dataset.range(first_position, tf.int64.max, host_input.num_hosts)
 
-    def example(position, record):
-        parsed = parse(record)
+    def example(position, record_of_shard):
+        parsed = parse(*record_of_shard)
         crop_seed = random_seed.position_seed(config.loop.seed, "crop", position)
         image = decode.training_image(parsed["encoded"], config.input, crop_seed)
         image = augment.augment(image, config.input, config.loop.seed, position)
@@ -130,8 +130,8 @@ def _prediction_batches(host_input: _HostInput, batch_size: int, start_step: int
 def _evaluation_examples(host_input: _HostInput, select: Callable[..., Any]) -> tf.data.Dataset:
     parse, config = host_input.parser, host_input.config.input
 
-    def example(record):
-        parsed = parse(record)
+    def example(numbered_record, shard):
+        parsed = parse(numbered_record, shard)
         return select(parsed, decode.evaluation_image(parsed["encoded"], config.image_size, config.eval_crop_fraction))
 
     return _parallel_map(stream.single_pass(host_input.dataset, host_input.share), example)

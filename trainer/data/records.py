@@ -58,14 +58,15 @@ def _not_a_dataset(directory: str) -> UserError:
 
 
 def shard_records(paths: tf.Tensor, counts: tf.Tensor) -> tf.data.Dataset:
-    """Reads several shards at once, interleaved in a fixed order.
+    """Reads several shards at once, interleaved in a fixed order, and checks that each holds what it must.
 
     Args:
       paths: string `[num_shards]`.
       counts: int64 `[num_shards]`, the records that each must hold.
 
     Returns:
-      Serialised `tf.train.Example`s: string scalars. Reading fails, and names the shard, when it holds fewer or more.
+      `((record, number), shard)`: a serialised example, its number in the shard (-1: missing), and the shard's path,
+      all scalars. Reading fails, and names the shard, when it holds more records than it must.
     """
     return tf.data.Dataset.from_tensor_slices((paths, counts)).interleave(
         _counted_records,
@@ -76,51 +77,55 @@ def shard_records(paths: tf.Tensor, counts: tf.Tensor) -> tf.data.Dataset:
 
 
 def _counted_records(path: tf.Tensor, count: tf.Tensor) -> tf.data.Dataset:
-    """Adds the count check that TensorFlow lacks: it reads a shard that was cut between two records as a good one."""
-    end_marker = tf.data.Dataset.from_tensors(b"")
-    records = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER_BYTES).concatenate(end_marker)
+    """Reads one shard with the check that TensorFlow lacks: it takes a shard cut between two records for a good one.
 
-    def is_record(index, record):
-        is_end = tf.equal(tf.strings.length(record), 0)
-        message = ["shard", path, "does not hold the", count, "records that dataset.json promises"]
-        with tf.control_dependencies([tf.debugging.Assert(tf.equal(is_end, tf.equal(index, count)), message)]):
-            return tf.logical_not(is_end)
+    Zipped datasets make the check free, where a function called for each record would cost as much as reading it. `zip`
+    asks its parts in order: a record too many goes on to ask for its number, and that fails.
+    """
 
-    return records.enumerate().filter(is_record).map(lambda index, record: record)
+    def fail(path):
+        message = ["shard", path, "holds more records than dataset.json promises"]
+        with tf.control_dependencies([tf.debugging.Assert(False, message)]):
+            return tf.constant(0, tf.int64)
+
+    numbers = tf.data.Dataset.range(count).concatenate(tf.data.Dataset.from_tensors(path).map(fail))
+    present = tf.data.Dataset.zip(tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER_BYTES), numbers)
+    missing = tf.data.Dataset.from_tensors((b"", tf.constant(-1, tf.int64))).repeat()
+    shards = tf.data.Dataset.from_tensor_slices(tf.fill([count], path))
+    return tf.data.Dataset.zip(present.concatenate(missing), shards)
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordParser:
-    """Parses serialised examples of one dataset; its labels come out 0-based whatever `label_offset` is."""
+    """Parses the records of one dataset; its labels come out 0-based whatever `label_offset` is."""
 
     label_offset: int
     num_classes: int
 
-    def __call__(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns scalars: `encoded` (string, one image file), `label` (int32), `file_name` (string).
+    def __call__(self, numbered_record: tuple[tf.Tensor, tf.Tensor], shard: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Parses one element of `shard_records`.
 
-        Reading fails when a label is not among the classes.
+        Returns:
+          Scalars: `encoded` (string, one image file), `label` (int32), `file_name` (string). Parsing fails, and names
+          the shard, when the record is missing or its label is not among the classes.
         """
+        record, number = numbered_record
+        message = ["shard", shard, "holds fewer records than dataset.json promises"]
+        is_present = tf.debugging.Assert(number >= 0, message)
         features = {
             schema.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
             schema.IMAGE_FILENAME: tf.io.FixedLenFeature([], tf.string, default_value=""),
             schema.CLASS_LABEL: tf.io.FixedLenFeature([], tf.int64),
         }
-        example = tf.io.parse_single_example(record, features)
-        stored_label, file_name = example[schema.CLASS_LABEL], example[schema.IMAGE_FILENAME]
+        with tf.control_dependencies([is_present]):
+            example = tf.io.parse_single_example(record, features)
+        stored_label = example[schema.CLASS_LABEL]
         label = tf.cast(stored_label - self.label_offset, tf.int32)
-        is_known = tf.logical_and(label >= 0, label < self.num_classes)
-        message = [
-            "label",
-            stored_label,
-            "of",
-            file_name,
-            "is outside the",
-            self.num_classes,
-            "classes of dataset.json",
-        ]
-        with tf.control_dependencies([tf.debugging.Assert(is_known, message)]):
-            return {"encoded": example[schema.IMAGE_ENCODED], "label": tf.identity(label), "file_name": file_name}
+        message = ["label", stored_label, "of record", number, "in shard", shard, "is none of dataset.json's classes"]
+        is_known = tf.debugging.Assert(tf.logical_and(label >= 0, label < self.num_classes), message)
+        with tf.control_dependencies([is_known]):
+            label = tf.identity(label)
+        return {"encoded": example[schema.IMAGE_ENCODED], "label": label, "file_name": example[schema.IMAGE_FILENAME]}
 
 
 def load(path: str | os.PathLike[str], split: str) -> tf.data.Dataset:
@@ -138,8 +143,8 @@ def load(path: str | os.PathLike[str], split: str) -> tf.data.Dataset:
     counts = tf.constant([shard.num_examples for shard in shards], tf.int64)
     parse = RecordParser(dataset.info.label_offset, dataset.info.num_classes)
 
-    def example(record):
-        parsed = parse(record)
+    def example(numbered_record, shard):
+        parsed = parse(numbered_record, shard)
         image = tf.io.decode_image(parsed["encoded"], channels=3, expand_animations=False)
         return {"image": image, "label": parsed["label"], "file_name": parsed["file_name"]}
 
