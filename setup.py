@@ -35,7 +35,7 @@ setup(
         "absl-py>=2.1",
         "apache-beam==2.77.*",
         "google-crc32c>=1.5",
-        "numpy>=1.26",
+        "numpy>=2.0",
         "pillow>=11",
     ],
     extras_require={
