@@ -52,8 +52,8 @@ def test_names_are_unique():
 
 
 def test_an_unknown_network_is_an_error_with_the_nearest_name():
-    with pytest.raises(UserError, match=r"--network=resnet5O: no such network; did you mean resnet50\?"):
-        registry.build(ModelConfig(network="resnet5O"), 10)
+    with pytest.raises(UserError, match=r"--network=resnet_50: no such network; did you mean resnet50\?"):
+        registry.build(ModelConfig(network="resnet_50"), 10)
 
 
 def test_a_name_like_no_other_lists_all():
