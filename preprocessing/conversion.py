@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from preprocessing import output, pipeline, progress, runner, schema, storage
-from preprocessing.dataset_info import DatasetInfo, RowCounts, SplitInfo
+from preprocessing.dataset_info import DatasetInfo, SplitInfo
 from preprocessing.errors import UserError
 from preprocessing.options import ConvertOptions
 from preprocessing.rows import Source
@@ -85,9 +85,7 @@ def dataset_info(results: pipeline.Results, class_names: tuple[str, ...], option
         )
         for name, shards in by_split.items()
     }
-    written = sum(split.num_examples for split in splits.values())
-    counts = RowCounts(results.num_rows, written, sum(results.quarantined.values()), sum(results.dropped.values()))
-    return DatasetInfo(class_names, splits, counts, options.label_offset, options.to_record(), _versions())
+    return DatasetInfo(class_names, splits, results.row_counts, options.label_offset, options.to_record(), _versions())
 
 
 def failed_list(path: str) -> str:

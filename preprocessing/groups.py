@@ -18,6 +18,14 @@ MOVED = "moved"
 DROPPED = "dropped"
 
 
+class Selected(NamedTuple):
+    """What goes on to the shards, as PCollections: `images` are `(split, ImageBatch)`."""
+
+    images: Any
+    changes: Any
+    quarantined: Any
+
+
 class Change(NamedTuple):
     """One line of `changes.jsonl`: what became of a row against, or beside, what the input says."""
 

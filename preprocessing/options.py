@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from preprocessing.curation.curation_options import CurationOptions
 from preprocessing.errors import UserError, nearest
 from preprocessing.split import SplitFractions
 
@@ -44,7 +45,7 @@ class ConvertOptions:
 
     `input` is a folder, CSV or JSONL, `output` the dataset directory to make; both local or `gs://`. `fractions` is
     None unless the user asked for some. `num_shards` of each split is 0 to let the bytes decide. `allowed_prefixes` are
-    places outside the input's own where images may lie.
+    places outside the input's own where images may lie. `curation` is None unless the user asked for a report.
     """
 
     input: str
@@ -57,6 +58,7 @@ class ConvertOptions:
     label_offset: int = 0
     allowed_prefixes: tuple[str, ...] = ()
     images: ImageOptions = dataclasses.field(default_factory=ImageOptions)
+    curation: CurationOptions | None = None
 
     def __post_init__(self):
         _require(bool(self.input), "INPUT", "is empty")
@@ -73,6 +75,8 @@ class ConvertOptions:
         fields["fractions"] = dict(fractions.fractions)
         fields["allowed_prefixes"] = list(self.allowed_prefixes)
         fields["images"]["formats"] = list(self.images.formats)
+        if self.curation:
+            fields["curation"]["drop"] = sorted(self.curation.drop.issues)
         return fields
 
 

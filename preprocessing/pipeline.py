@@ -9,8 +9,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
-from preprocessing import groups, schema, storage, transforms, writer
-from preprocessing.dataset_info import ShardInfo
+from preprocessing import curated_steps, groups, schema, storage, transforms, writer
+from preprocessing.dataset_info import RowCounts, ShardInfo
 from preprocessing.options import ConvertOptions
 from preprocessing.quarantine import QuarantinedRow
 from preprocessing.rows import Source
@@ -37,6 +37,12 @@ class Results:
     quarantined: dict[str, int]
     moved: dict[str, int]
     dropped: dict[str, int]
+
+    @property
+    def row_counts(self) -> RowCounts:
+        """Where every row went; raises ValueError unless each is accounted for."""
+        written = sum(shard.info.num_examples for shard in self.shards)
+        return RowCounts(self.num_rows, written, sum(self.quarantined.values()), sum(self.dropped.values()))
 
     def to_json(self) -> str:
         """Returns the results as JSON."""
@@ -68,25 +74,21 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
             transforms.QUARANTINED, transforms.NUM_ROWS, main="rows"
         )
     )
-    scan = transforms.ScanImages(options.images, worker_options)
-    scanned = (
-        rows.rows
-        | "SpreadRows" >> beam.Reshuffle()
-        | "ScanImages" >> beam.ParDo(scan).with_outputs(transforms.QUARANTINED, main="images")
-    )
-    images, changes = _by_split(scanned.images, source, options)
+    batches = rows.rows | "SpreadRows" >> beam.Reshuffle()
+    select: Any = curated_steps.select if options.curation else _select
+    selected = select(batches, source, options, worker_options)
     class_indices = {name: index for index, name in enumerate(source.class_names)}
     rules = writer.ShardRules(class_indices, options.label_offset, options.images)
     write = transforms.WriteShard(places.staging, rules, worker_options)
-    written = _by_shard(images, options.num_shards) | "WriteShards" >> beam.ParDo(write).with_outputs(
+    written = _by_shard(selected.images, options.num_shards) | "WriteShards" >> beam.ParDo(write).with_outputs(
         transforms.QUARANTINED, main="shards"
     )
     quarantined = (
         rows[transforms.QUARANTINED],
-        scanned[transforms.QUARANTINED],
+        selected.quarantined,
         written[transforms.QUARANTINED],
     ) | "Quarantined" >> beam.Flatten()
-    _ = (
+    results = (
         pipeline
         | "Once" >> beam.Create([places.staging])
         | "WriteResults"
@@ -95,30 +97,37 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
             pvalue.AsIter(rows[transforms.NUM_ROWS]),
             pvalue.AsIter(written.shards),
             pvalue.AsIter(quarantined),
-            pvalue.AsIter(changes),
+            pvalue.AsIter(selected.changes),
         )
     )
+    if options.curation:
+        row_counts = results | "RowCounts" >> beam.Map(lambda written: written.row_counts)
+        write_report = curated_steps.WriteReport(source, options, places.staging)
+        curated_steps.add_report(row_counts, selected, quarantined, write_report)
 
 
-def _by_split(images: Any, source: Source, options: ConvertOptions) -> tuple[Any, Any]:
-    """Returns `(split, batch)` elements, and the changes.
+def _select(batches: Any, source: Source, options: ConvertOptions, worker_options: WorkerOptions) -> groups.Selected:
+    """Scans the images and gives each its split.
 
     Copies of an image have one digest, and so one split, unless the input says otherwise for some of them: only then do
     they have to meet, which costs as much as all the rest of the job.
     """
+    scan = transforms.ScanImages(options.images, worker_options)
+    scanned = batches | "ScanImages" >> beam.ParDo(scan).with_outputs(transforms.QUARANTINED, main="images")
     fractions = options.fractions or SplitFractions()
     if not source.has_splits:
         assign = transforms.AssignSplits(fractions, options.seed)
-        no_changes = images.pipeline | "NoChanges" >> beam.Create([])
-        return images | "AssignSplits" >> beam.ParDo(assign), no_changes
+        images = scanned.images | "AssignSplits" >> beam.ParDo(assign)
+        no_changes = batches.pipeline | "NoChanges" >> beam.Create([])
+        return groups.Selected(images, no_changes, scanned[transforms.QUARANTINED])
     assigned = (
-        images
+        scanned.images
         | "ByDigest" >> beam.FlatMap(groups.by_digest)
         | "GroupCopies" >> beam.GroupByKey()
         | "AssignGroups"
         >> beam.ParDo(groups.AssignGroups(fractions, options.seed)).with_outputs(groups.CHANGES, main="images")
     )
-    return assigned.images, assigned[groups.CHANGES]
+    return groups.Selected(assigned.images, assigned[groups.CHANGES], scanned[transforms.QUARANTINED])
 
 
 def _by_shard(images: Any, num_shards: int) -> Any:
@@ -135,8 +144,8 @@ def write_results(
     shards: Iterable[writer.WrittenShard],
     quarantined: Iterable[QuarantinedRow],
     changes: Iterable[groups.Change],
-) -> None:
-    """Writes the lists of quarantined and changed rows, sorted, and the file of results."""
+) -> Results:
+    """Writes the lists of quarantined and changed rows, sorted, and the file of results; returns these."""
     bad_rows, changed_rows = sorted(quarantined), sorted(changes)
     _write_lines(storage.join(staging, schema.QUARANTINE_FILE), bad_rows)
     _write_lines(storage.join(staging, schema.CHANGES_FILE), changed_rows)
@@ -148,6 +157,7 @@ def write_results(
         dropped=_count(row.reason for row in changed_rows if row.change == groups.DROPPED),
     )
     storage.write_text(storage.join(staging, RESULTS_FILE), results.to_json())
+    return results
 
 
 def _write_lines(path: str, entries: Iterable[QuarantinedRow | groups.Change]) -> None:

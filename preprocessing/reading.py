@@ -1,7 +1,6 @@
 """Reads image files and finds out about each what the later steps need to know, without decoding it."""
 
 import hashlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import google_crc32c
@@ -42,6 +41,12 @@ def read_image(path: str, max_bytes: int) -> bytes:
 
 def scan_image(row: Row, options: ImageOptions) -> ScannedImage | QuarantinedRow:
     """Returns what is known about a row's image without decoding it, or why the row cannot be used."""
+    result = read_and_scan(row, options)
+    return result if isinstance(result, QuarantinedRow) else result[1]
+
+
+def read_and_scan(row: Row, options: ImageOptions) -> tuple[bytes, ScannedImage] | QuarantinedRow:
+    """Returns the bytes of a row's image and what is known about it, or why the row cannot be used."""
     stage = Stage.READ
     try:
         data = read_image(row.path, options.max_bytes)
@@ -51,9 +56,4 @@ def scan_image(row: Row, options: ImageOptions) -> ScannedImage | QuarantinedRow
         return quarantined(row.name, stage, rejected)
     digest = hashlib.sha256(data).hexdigest()
     stored_bytes = images.estimate_stored_bytes(len(data), header, options)
-    return ScannedImage(row, digest, google_crc32c.value(data), header, stored_bytes)
-
-
-def scan_images(rows: Sequence[Row], options: ImageOptions) -> list[ScannedImage | QuarantinedRow]:
-    """Returns `scan_image` of each row, in order."""
-    return [scan_image(row, options) for row in rows]
+    return data, ScannedImage(row, digest, google_crc32c.value(data), header, stored_bytes)

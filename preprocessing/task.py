@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from preprocessing import command_line, sources
+from preprocessing.curation.curation_options import CurationOptions
+from preprocessing.curation.drops import DROPPABLE, DropRules
 from preprocessing.options import DEFAULT_FORMATS, FORMATS, VERIFY_MODES, ConvertOptions, ImageOptions
 from preprocessing.split import SplitFractions
 
@@ -71,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--overwrite", action="store_true", help="replace a dataset that is there")
     _add_image_arguments(parser)
+    add("--curate", action="store_true", help="report what is wrong with the images: report.html, issues.csv")
+    add("--drop", metavar="ISSUES", help=f"curate, and leave out images with any of {','.join(DROPPABLE)}")
     add("--runner", default="DirectRunner", help="Beam runner (%(default)s); further flags go to it")
     add("--num_workers", type=int, default=1, help="processes on this machine, machines on Dataflow (%(default)s)")
     add("--dry_run", action="store_true", help="show the job for Dataflow and what it may cost; run nothing")
@@ -113,6 +117,7 @@ def _options(arguments: argparse.Namespace) -> ConvertOptions:
         resize_short_side=arguments.resize_short_side,
         quality=arguments.quality,
     )
+    drop = DropRules.parse(arguments.drop or "")
     return ConvertOptions(
         input=arguments.input,
         output=arguments.output,
@@ -124,6 +129,7 @@ def _options(arguments: argparse.Namespace) -> ConvertOptions:
         label_offset=arguments.label_offset,
         allowed_prefixes=tuple(arguments.allow_prefix),
         images=images,
+        curation=CurationOptions(drop=drop) if arguments.curate or drop.issues else None,
     )
 
 

@@ -1,8 +1,8 @@
 """The steps of the Beam job. What travels between them are batches of rows: names, digests and sizes, never images."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -24,6 +24,7 @@ NUM_ROWS = "num_rows"
 _BATCH_ROWS = 256
 _TASK_ROWS = 32
 
+_Result = TypeVar("_Result")
 ShardKey = tuple[str, int, int]  # split, index, number of shards
 
 
@@ -50,7 +51,7 @@ class ReadRows(beam.DoFn):
         entries = self._source.read(unit)
         while batch := list(itertools.islice(entries, _BATCH_ROWS)):
             yield pvalue.TaggedOutput(NUM_ROWS, len(batch))
-            yield from _quarantined_outputs(batch)
+            yield from quarantined_outputs(batch)
             if rows := [entry for entry in batch if isinstance(entry, Row)]:
                 yield RowBatch(rows)
 
@@ -69,6 +70,15 @@ class WorkerDoFn(beam.DoFn):
         """Ends the threads."""
         self.worker.close()
 
+    def map_rows(self, function: Callable[[Row], _Result], batch: RowBatch) -> list[_Result]:
+        """Returns `function` of each row of a batch, computed by all threads, a few rows each at a time."""
+        num_rows = max(1, min(_TASK_ROWS, len(batch.rows) // self.worker.num_threads))
+        tasks = (batch.rows[start : start + num_rows] for start in range(0, len(batch.rows), num_rows))
+        parts = self.worker.map(lambda rows: [function(row) for row in rows], tasks)
+        results = list(itertools.chain.from_iterable(parts))
+        self.worker.progress.add(scanned=len(results))
+        return results
+
 
 class ScanImages(WorkerDoFn):
     """Batch of rows -> batch of scanned images."""
@@ -79,12 +89,8 @@ class ScanImages(WorkerDoFn):
 
     def process(self, batch: RowBatch) -> Iterator[Any]:
         """Scans one batch with all threads."""
-        num_rows = max(1, min(_TASK_ROWS, len(batch.rows) // self.worker.num_threads))
-        tasks = (batch.rows[start : start + num_rows] for start in range(0, len(batch.rows), num_rows))
-        scanned = self.worker.map(lambda rows: reading.scan_images(rows, self._options), tasks)
-        results = list(itertools.chain.from_iterable(scanned))
-        self.worker.progress.add(scanned=len(results))
-        yield from _quarantined_outputs(results)
+        results = self.map_rows(lambda row: reading.scan_image(row, self._options), batch)
+        yield from quarantined_outputs(results)
         if images := [result for result in results if isinstance(result, ScannedImage)]:
             yield ImageBatch(images)
 
@@ -162,9 +168,10 @@ class WriteShard(WorkerDoFn):
             shard, not_written = writer.write_shard(path, split, images, self._rules, self.worker)
         except OSError as error:
             raise UserError(f"the output cannot be written ({error.strerror or error})") from error
-        yield from _quarantined_outputs(not_written)
+        yield from quarantined_outputs(not_written)
         yield shard
 
 
-def _quarantined_outputs(entries: Iterable[object]) -> Iterator[Any]:
+def quarantined_outputs(entries: Iterable[object]) -> Iterator[Any]:
+    """Yields the quarantined rows among the entries, tagged."""
     return (pvalue.TaggedOutput(QUARANTINED, entry) for entry in entries if isinstance(entry, QuarantinedRow))
