@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from trainer.config import InputConfig
 from trainer.data import random_seed
+from trainer.data.randaugment import randaugment
 
 
 def augment(image: tf.Tensor, config: InputConfig, seed: int, position: tf.Tensor) -> tf.Tensor:
@@ -21,4 +22,7 @@ def augment(image: tf.Tensor, config: InputConfig, seed: int, position: tf.Tenso
     if config.horizontal_flip:
         flip_seed = random_seed.position_seed(seed, "flip", position)
         image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+    if config.randaugment_num_layers:
+        layers_seed = random_seed.position_seed(seed, "randaugment", position)
+        image = randaugment(image, config.randaugment_num_layers, config.randaugment_magnitude, layers_seed)
     return image
