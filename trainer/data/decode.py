@@ -1,18 +1,23 @@
 """From the bytes of an image file to uint8 pixels of the size that the network takes.
 
 `evaluation_image` is what evaluation, prediction and the exported model all call, so that they see the same pixels.
+
+A crop much larger than the result is shrunk 2, 4 or 8 times first (a JPEG while it is decoded, which saves time), and
+bilinear interpolation does the rest. Interpolation alone would pick single pixels out of many, and a true antialiasing
+filter takes longer than decoding.
 """
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from trainer.config import InputConfig
+from trainer.data import exif
 
 # A window is int32 [top, left, height, width], in pixels of the whole image.
 WindowFn = Callable[[tf.Tensor], tf.Tensor]
 
-# The JPEG decoder can shrink by these while it decodes.
 _DECODE_RATIOS = (1, 2, 4, 8)
 _MAX_CROP_ATTEMPTS = 20
 
@@ -26,9 +31,11 @@ def evaluation_image(encoded: tf.Tensor, image_size: int, crop_fraction: float) 
       crop_fraction: above 0, at most 1.
 
     Returns:
-      uint8 `[image_size, image_size, 3]`, RGB.
+      uint8 `[image_size, image_size, 3]`, RGB; upright, and alpha composited on white, as conversion would do.
     """
-    return _decode_window(encoded, lambda shape: _central_square(shape, crop_fraction), image_size)
+    image = _decode_window(encoded, lambda shape: _central_square(shape, crop_fraction), image_size)
+    # A central square stays one when the image is turned, so that turning the small result is enough.
+    return exif.turn_upright(image, exif.orientation(encoded))
 
 
 def training_image(encoded: tf.Tensor, config: InputConfig, seed: tf.Tensor) -> tf.Tensor:
@@ -57,14 +64,16 @@ def _decode_window(encoded: tf.Tensor, window_fn: WindowFn, image_size: int) -> 
         return tf.switch_case(_decode_ratio_index(window, image_size), branches)
 
     def from_other():
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        top, left, height, width = tf.unstack(window_fn(tf.shape(image)))
-        return image[top : top + height, left : left + width]
+        image = tf.io.decode_image(encoded, expand_animations=False)
+        image = tf.ensure_shape(image, [None, None, None])
+        window = window_fn(tf.shape(image))
+        top, left, height, width = tf.unstack(window)
+        crop = _rgb_on_white(image[top : top + height, left : left + width])
+        return _shrink(crop, tf.gather(_DECODE_RATIOS, _decode_ratio_index(window, image_size)))
 
     crop = tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other)
     crop.set_shape([None, None, 3])
-    # Half up and cut: bilinear interpolation stays within 0..255, so no clipping is needed.
-    pixels = tf.cast(tf.image.resize(crop, [image_size, image_size]) + 0.5, tf.uint8)
+    pixels = _round_to_uint8(tf.image.resize(crop, [image_size, image_size]))
     return tf.ensure_shape(pixels, [image_size, image_size, 3])
 
 
@@ -76,7 +85,36 @@ def _decode_ratio_index(window: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def _decode_jpeg_window(encoded: tf.Tensor, window: tf.Tensor, ratio: int) -> tf.Tensor:
-    return tf.io.decode_and_crop_jpeg(encoded, window // ratio, channels=3, ratio=ratio)
+    """Decodes the window at `1 / ratio` of its size; off by at most half a pixel of the shrunk image."""
+    begin, size = window[:2], window[2:] // ratio
+    # Half up; the shrunk image has no fewer pixels than begin and size need, since the decoder rounds its size up.
+    shrunk_begin = (2 * begin + ratio) // (2 * ratio)
+    return tf.io.decode_and_crop_jpeg(encoded, tf.concat([shrunk_begin, size], axis=0), channels=3, ratio=ratio)
+
+
+def _shrink(image: tf.Tensor, ratio: tf.Tensor) -> tf.Tensor:
+    """Averages blocks of pixels, as the JPEG decoder does."""
+    smaller = tf.shape(image)[:2] // ratio
+    shrink = functools.partial(tf.image.resize, image, smaller, method=tf.image.ResizeMethod.AREA)
+    return tf.cond(ratio > 1, lambda: _round_to_uint8(shrink()), lambda: image)
+
+
+def _round_to_uint8(pixels: tf.Tensor) -> tf.Tensor:
+    """Rounds float32 pixels half up; interpolation stays within 0..255, so that nothing needs clipping."""
+    return tf.cast(pixels + 0.5, tf.uint8)
+
+
+def _rgb_on_white(image: tf.Tensor) -> tf.Tensor:
+    """Returns grey (1 channel), grey and alpha (2), RGB (3) or RGB and alpha (4) as RGB."""
+    num_channels = tf.shape(image)[2]
+    has_alpha = tf.equal(num_channels % 2, 0)
+
+    def blend():
+        alpha = tf.cast(image[..., -1:], tf.float32) / 255.0
+        return _round_to_uint8(tf.cast(image[..., :-1], tf.float32) * alpha + 255.0 * (1.0 - alpha))
+
+    opaque = tf.cond(has_alpha, blend, lambda: image)
+    return tf.broadcast_to(opaque, tf.concat([tf.shape(image)[:2], [3]], axis=0))
 
 
 def _central_square(shape: tf.Tensor, crop_fraction: float) -> tf.Tensor:
