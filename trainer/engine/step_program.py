@@ -4,8 +4,9 @@
 run. What TensorFlow 1 code expects of its graph is there: collections, `get_variable` with reuse, the global step.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -77,6 +78,23 @@ class StepTrace:
     inputs: tuple[tf.Tensor, ...]
     result: StepResult
     context: replica.ReplicaContext
+    variables: variable_stores.VariableTrace
+
+    @contextlib.contextmanager
+    def extending(self) -> Iterator[None]:
+        """Lets the `with` block add operations and variables to the graph; initialises the new variables."""
+        with self.variables.creating(), self.graph.as_default(), _graph_variable_scope():
+            yield
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Gives new variables their first values."""
+        created = self.variables.take_created()
+        if created:
+            initial_values = self.function((), [variable.initial_value for variable in created])()
+            for variable, value in zip(created, initial_values, strict=True):
+                variable.assign(value)
+        self.store.record_initial_local_values()
 
     def program(self, fetches: Mapping[str, Any] | None = None, feeds: Sequence[tf.Tensor] = ()) -> StepProgram:
         """Returns the step as a program, with further tensors and operations of the graph under `fetches`.
@@ -157,7 +175,8 @@ def trace_step(
     """
     graph = func_graph.FuncGraph("step", collections={})
     graph.seed = seed
-    with store.tracing(graph) as variables, graph.as_default(), _graph_variable_scope():
+    variables = variable_stores.VariableTrace(store, graph)
+    with variables.creating(), graph.as_default(), _graph_variable_scope():
         inputs = [
             tf.compat.v1.placeholder(spec.dtype, spec.shape, name="batch")
             for spec in tf.nest.flatten(batch_spec, expand_composites=True)
@@ -167,22 +186,14 @@ def trace_step(
         with replica.tracing(context), tpu_functions.routed_to(context):
             result = step_fn(batch)
     store.adopt(graph._watched_variables)
-    trace = StepTrace(graph, store, (*inputs, *result.feeds), result, context)
-    _initialize(trace, variables.created)
+    trace = StepTrace(graph, store, (*inputs, *result.feeds), result, context, variables)
+    trace.initialise()
     return trace.program()
 
 
 def _graph_variable_scope() -> Any:
     scope = tf.compat.v1.get_variable_scope()
     return tf.compat.v1.variable_scope(scope, reuse=tf.compat.v1.AUTO_REUSE, use_resource=True)
-
-
-def _initialize(trace: StepTrace, created: Sequence[variable_stores.StoredVariable]) -> None:
-    if created:
-        initial_values = trace.function((), [variable.initial_value for variable in created])()
-        for variable, value in zip(created, initial_values, strict=True):
-            variable.assign(value)
-    trace.store.record_initial_local_values()
 
 
 def _is_per_replica(outputs: Mapping[str, Any]) -> tuple[bool, ...]:

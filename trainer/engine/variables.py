@@ -27,7 +27,20 @@ class _VariableOp:
 
 
 class StoredVariable(resource_variable_ops.UninitializedVariable):
-    """A variable that lives outside graphs, yet answers as a graph's variable does: `op.name`, `initial_value`."""
+    """A variable that lives outside graphs, yet answers as a graph's variable does: `op.name`, `initial_value`.
+
+    Compared with another variable it is equal to itself alone, so that programs can look for it in lists and sets;
+    compared with anything else, elementwise, as TensorFlow 2 does.
+    """
+
+    def __eq__(self, other: object) -> Any:
+        return self is other if isinstance(other, tf.Variable) else super().__eq__(other)
+
+    def __ne__(self, other: object) -> Any:
+        return self is not other if isinstance(other, tf.Variable) else super().__ne__(other)
+
+    def __hash__(self) -> int:
+        return id(self)
 
     @property
     def op(self) -> Any:
@@ -54,7 +67,8 @@ class VariableStore:
         self._variables: dict[str, tf.Variable] = {}
         self._local_names: set[str] = set()
         self._initial_local_values: dict[str, np.ndarray] = {}
-        self.global_step = tf.Variable(0, trainable=False, dtype=tf.int64, name=GLOBAL_STEP_NAME)
+        self.global_step = StoredVariable(trainable=False, name=GLOBAL_STEP_NAME, shape=[], dtype=tf.int64)
+        self.global_step.assign(0)
         self._variables[GLOBAL_STEP_NAME] = self.global_step
 
     def __getitem__(self, name: str) -> tf.Variable:
@@ -107,13 +121,6 @@ class VariableStore:
                 )
             self._variables[name] = variable
 
-    @contextlib.contextmanager
-    def tracing(self, graph: tf.Graph) -> Iterator["VariableTrace"]:
-        """Makes every variable that is created while `graph` is traced one of this store, new or found by name."""
-        trace = VariableTrace(self, graph)
-        with tf.variable_creator_scope(trace.create):
-            yield trace
-
     def add(self, name: str, variable: tf.Variable, *, is_local: bool) -> None:
         """Takes in a new variable."""
         self._variables[name] = variable
@@ -132,18 +139,26 @@ def step_before(graph: tf.Graph) -> tf.Tensor:
 
 
 class VariableTrace:
-    """The creation of variables during one trace.
-
-    `created` are the new ones, not yet initialised: `created[i].initial_value` is a tensor of the trace's graph.
-    """
+    """The creation of variables during the trace of one graph: each is one of the store, new or found by name."""
 
     def __init__(self, store: VariableStore, graph: tf.Graph):
         self._store = store
         self._graph = graph
         self._num_uses: collections.Counter[str] = collections.Counter()
-        self.created: list[StoredVariable] = []
+        self._created: list[StoredVariable] = []
         with graph.as_default():
             self._list_global_step()
+
+    @contextlib.contextmanager
+    def creating(self) -> Iterator[None]:
+        """Makes every variable that is created inside the `with` block one of the store."""
+        with tf.variable_creator_scope(self.create):
+            yield
+
+    def take_created(self) -> list[StoredVariable]:
+        """Returns the new variables to be initialised, once; their `initial_value` is a tensor of the graph."""
+        created, self._created = self._created, []
+        return created
 
     def create(self, next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
         """A variable creator: returns the store's variable of that name, made now if there is none.
@@ -177,7 +192,7 @@ class VariableTrace:
                 aggregation=kwargs.get("aggregation"),
             )
         if tf.is_symbolic_tensor(value):
-            self.created.append(variable)
+            self._created.append(variable)
         else:
             variable.assign(value)
         is_local = not _LOCAL_COLLECTIONS.isdisjoint(kwargs.get("collections") or ())

@@ -58,7 +58,7 @@ def trace(metrics: Mapping[str, Any] | None) -> TracedMetrics:
                 f"metric {name!r} must be a (value, update_op) pair, a Keras metric or an AdditiveMetric, "
                 f"got {metric!r}"
             )
-    variables = [_tf_variable(variable) for metric in keras.values() for variable in metric.variables]
+    variables = keras_variables(metrics)
     graph = tf.compat.v1.get_default_graph()
     results = {name: metric.result() for name, metric in keras.items()}
     return TracedMetrics(
@@ -68,6 +68,12 @@ def trace(metrics: Mapping[str, Any] | None) -> TracedMetrics:
         updates=[*(update for _, update in pairs.values()), *effects.writes_to(graph, variables)],
         variables=variables,
     )
+
+
+def keras_variables(metrics: Mapping[str, Any]) -> list[tf.Variable]:
+    """Returns the variables of those of the metrics that are Keras metrics."""
+    keras = [metric for metric in metrics.values() if _is_keras_metric(metric)]
+    return [_tf_variable(variable) for metric in keras for variable in metric.variables]
 
 
 def _is_keras_metric(metric: Any) -> bool:

@@ -99,7 +99,7 @@ class HookRunner:
 
     def begin(self) -> None:
         """Lets hooks add to the graph."""
-        with self._session.graph.as_default():
+        with self._session.extending_graph():
             for hook in self._hooks:
                 hook.begin()
 

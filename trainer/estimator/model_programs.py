@@ -48,7 +48,10 @@ class ModelPrograms:
             return spec
 
         step_fn = model_steps.MAKE_STEP[mode](model_call)
-        return self.trace_step(step_fn, batch_spec, deployment)
+        program = self.trace_step(step_fn, batch_spec, deployment)
+        # Before any step: what their variables hold now is what an evaluation begins with.
+        self.store.mark_local(getattr(program.payload, "metric_variables", ()))
+        return program
 
     def executable(self, mode: str, batch_spec: Any, deployment: Deployment) -> Executable:
         """Returns the step of a mode, ready to run: the same one whenever it is asked for the same batch."""

@@ -28,13 +28,15 @@ class TrainingPayload:
       hooks: the spec's training hooks.
       summary: string tensor of the model_fn's own summaries, or None.
       make_scaffold: as in the spec, or None.
-      host_call: the spec's, with tensors replaced by the structure of the `host_call` output.
+      host_call: the function of the spec's host_call; takes the output of that name.
+      metric_variables: what metrics, made though nobody evaluates, have made: no part of the model.
     """
 
     hooks: Sequence[Any]
     summary: tf.Tensor | None
     make_scaffold: Callable[[], Any] | None
     host_call: Callable[..., Any] | None
+    metric_variables: Sequence[tf.Variable]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,11 @@ class EvaluationPayload:
     make_scaffold: Callable[[], Any] | None
     metrics: TracedMetrics
     metric_fn: Callable[..., Any] | None
+
+    @property
+    def metric_variables(self) -> Sequence[tf.Variable]:
+        """The variables that hold what metrics have seen so far."""
+        return self.metrics.variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +93,7 @@ def training_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
                 summary=_merged_summaries(),
                 make_scaffold=scaffold_maker(spec),
                 host_call=host_call[0] if host_call else None,
+                metric_variables=evaluation_metrics.keras_variables(getattr(spec, "eval_metric_ops", None) or {}),
             ),
         )
 

@@ -1,6 +1,7 @@
 """What hooks of TensorFlow 1 find in place of a session: `run` evaluates tensors of the step's graph, between steps."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ class StepSession:
         """The graph of the step."""
         return self._trace.graph
 
+    def extending_graph(self) -> AbstractContextManager[None]:
+        """Inside the `with` block operations and variables may be added to the graph."""
+        return self._trace.extending()
+
     def run(
         self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, options: Any = None, run_metadata: Any = None
     ) -> Any:
@@ -37,8 +42,13 @@ class StepSession:
           ValueError: a fetch depends on the step's batch.
         """
         del options, run_metadata
+        # Hooks call this inside the graph; it is to compute, not to add to the graph.
+        with tf.init_scope():
+            return self._run(fetches, feed_dict or {})
+
+    def _run(self, fetches: Any, feed_dict: Mapping[Any, Any]) -> Any:
         elements = tf.nest.map_structure(self.element, fetches)
-        feeds = [(self.element(key), value) for key, value in (feed_dict or {}).items()]
+        feeds = [(self.element(key), value) for key, value in feed_dict.items()]
         flat = tf.nest.flatten(elements, expand_composites=True)
         tensors = [element for element in flat if not isinstance(element, tf.Operation)]
         fed_values = [tf.convert_to_tensor(value, feed.dtype) for feed, value in feeds]

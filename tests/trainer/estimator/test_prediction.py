@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.estimator import ModeKeys
+
+from . import programs
+
+
+@pytest.fixture(name="trained")
+def fixture_trained(tmp_path):
+    estimator = programs.make_estimator(tmp_path)
+    estimator.train(programs.input_fn, max_steps=5)
+    return estimator
+
+
+def test_predictions_keep_the_order_of_the_input(trained):
+    predictions = list(trained.predict(programs.input_fn))
+    np.testing.assert_array_equal([one["features"] for one in predictions], programs.FEATURES)
+    expected = programs.FEATURES @ trained.get_variable_value("weights")
+    np.testing.assert_allclose([one["value"] for one in predictions], expected, rtol=1e-5)
+
+
+def test_batches_can_be_had_whole(trained):
+    sizes = [len(batch["value"]) for batch in trained.predict(programs.input_fn, yield_single_examples=False)]
+    assert sizes == [8, 8, 4]
+
+
+def test_predictions_are_a_generator(trained):
+    predictions = trained.predict(programs.input_fn)
+    assert set(next(predictions)) == {"value", "features"}
+    predictions.close()
+
+
+def test_predict_twice(trained):
+    first, second = (list(trained.predict(programs.input_fn, "value")) for _ in range(2))
+    assert first == second
+    assert len(first) == programs.NUM_EXAMPLES
+
+
+@pytest.mark.parametrize("keys", ["value", ["value", "absent"]])
+def test_only_the_wanted_predictions(trained, keys):
+    assert set(next(trained.predict(programs.input_fn, keys))) == {"value"}
+
+
+def test_predictions_that_do_not_exist_are_refused(trained):
+    with pytest.raises(ValueError, match="Expected to run at least one output from"):
+        next(trained.predict(programs.input_fn, "absent"))
+
+
+def test_features_alone_are_enough(trained):
+    def input_fn(params):
+        return tf.data.Dataset.from_tensor_slices(programs.FEATURES).batch(params["batch_size"])
+
+    assert len(list(trained.predict(input_fn))) == programs.NUM_EXAMPLES
+
+
+def test_another_checkpoint_can_predict(trained):
+    path = trained.model_dir + "/model.ckpt-0"
+    assert all(one["value"] == 0 for one in trained.predict(programs.input_fn, checkpoint_path=path))
+    assert any(one["value"] for one in trained.predict(programs.input_fn))
+
+
+def test_no_train_batch_size_is_needed(trained):
+    estimator = programs.make_estimator(trained.model_dir, train_batch_size=None, eval_batch_size=None)
+    assert len(list(estimator.predict(programs.input_fn))) == programs.NUM_EXAMPLES
+
+
+def predicting(make_predictions):
+    def model_fn(features, labels, mode, params):
+        spec = programs.model_fn(features, labels, mode, params)
+        return spec._replace(predictions=make_predictions(features)) if mode == ModeKeys.PREDICT else spec
+
+    return model_fn
+
+
+def test_predictions_may_be_one_tensor(tmp_path):
+    estimator = programs.make_estimator(tmp_path, predicting(lambda features: features))
+    np.testing.assert_array_equal(list(estimator.predict(programs.input_fn)), programs.FEATURES)
+    with pytest.raises(ValueError, match="non-dict predictions"):
+        next(estimator.predict(programs.input_fn, "value"))
+
+
+def test_predictions_need_a_row_per_example(tmp_path):
+    estimator = programs.make_estimator(tmp_path, predicting(lambda features: {"a": features, "b": features[:1]}))
+    with pytest.raises(ValueError, match="Batch length of predictions should be same"):
+        next(estimator.predict(programs.input_fn))
+
+
+def test_predictions_may_be_text(tmp_path):
+    names = ["negative", "positive"]
+    estimator = programs.make_estimator(
+        tmp_path, predicting(lambda features: {"name": tf.gather(names, tf.cast(features[:, 0] > 0, tf.int32))})
+    )
+    found = [one["name"].decode() for one in estimator.predict(programs.input_fn)]
+    assert found == [names[int(value > 0)] for value in programs.FEATURES[:, 0]]
