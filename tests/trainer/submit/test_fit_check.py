@@ -30,5 +30,5 @@ def test_the_real_compiler_answers_without_a_tpu(tmp_path, monkeypatch):
     questions = fit_check.Questions(is_asked=True, num_classes=10, num_train_examples=1000)
     first, second = fit_check.lines(job(machine), machine, questions)
     assert first.startswith("preflight: compiles and fits: 0.")
-    assert "GiB on each device, for its 64 examples of a step" in first
+    assert "GiB on each device, for its 32 examples of a step" in first
     assert "not predictable" in second  # an 8-pixel network is done before it is started
