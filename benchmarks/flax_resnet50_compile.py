@@ -33,7 +33,6 @@ def main(topology_name: str, batch_size: int, directory: pathlib.Path) -> None:
     start_secs = time.monotonic()
     compiled = jax.jit(flax_resnet50.train_step, donate_argnums=0).lower(state, images, labels).compile()
     figures = compile_worker.figures(compiled, time.monotonic() - start_secs)
-    (directory / compile_worker.SCHEDULED_FILE).write_text(compiled.as_text())
     (directory / compile_worker.RESULT_FILE).write_text(json.dumps(dataclasses.asdict(figures)))
 
 

@@ -8,7 +8,6 @@ flax is installed into a directory of its own, since the project does not depend
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -59,19 +58,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ours(topology: tpu_topology.Topology, batch_size: int) -> Measured:
-    config = presets.get(_PRESET).config.replace(global_batch_size=batch_size * topology.num_devices)
+    config = presets.get(_PRESET).config.replace(global_batch_size=batch_size)
     workload = image_training.image_workload(config, num_classes=1000, num_train_examples=1_281_167)
-    compiled = compiler.TpuCompiler().compile(workload.step.lower(batch_size, topology.num_devices), topology)
+    compiled = compiler.TpuCompiler().compile(workload.step.lower(batch_size, num_replicas=1), topology)
     return _measured("ours", compiled.figures, compiled.traffic)
 
 
 def _flax(topology: tpu_topology.Topology, batch_size: int, work_dir: pathlib.Path) -> Measured:
     python = _flax_python(work_dir)
-    with tempfile.TemporaryDirectory() as directory:
-        command = [python, "-m", "benchmarks.flax_resnet50_compile", topology.name, str(batch_size), directory]
-        subprocess.run(command, env=os.environ | tpu_topology.COMPILER_ENVIRONMENT, check=True)
-        result = json.loads((pathlib.Path(directory) / compile_worker.RESULT_FILE).read_text())
-        traffic = hlo.hbm_traffic((pathlib.Path(directory) / compile_worker.SCHEDULED_FILE).read_text())
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        command = [python, "-m", "benchmarks.flax_resnet50_compile", topology.name, str(batch_size), name]
+        subprocess.run(command, env=compile_worker.environment(directory), check=True)
+        result = json.loads((directory / compile_worker.RESULT_FILE).read_text())
+        traffic = hlo.hbm_traffic(compile_worker.scheduled_program(directory))
     return _measured("flax", compile_worker.CompilerFigures(**result), traffic)
 
 

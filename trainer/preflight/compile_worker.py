@@ -3,12 +3,14 @@
 The TPU compiler wants its environment set before JAX starts, aborts the whole process on some programs, and cannot be
 interrupted. In a process of its own it does none of that to the caller, whose JAX may be using other devices.
 
-The directory holds `program.mlirbc` and `request.json` (a `Request`); the worker adds `scheduled.hlo` and
-`result.json` (a `CompilerFigures`, or `{"error": ...}` where the compiler refused the program).
+The directory holds `program.mlirbc` and `request.json` (a `Request`); the worker adds `result.json` (a
+`CompilerFigures`, or `{"error": ...}` where the compiler refused the program). In the environment that
+`environment(directory)` returns, the compiler writes the scheduled program there; `scheduled_program` reads it.
 """
 
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 import time
@@ -19,14 +21,16 @@ from trainer.engine import pjrt_step, stablehlo, topology
 PROGRAM_FILE = "program.mlirbc"
 REQUEST_FILE = "request.json"
 RESULT_FILE = "result.json"
-SCHEDULED_FILE = "scheduled.hlo"
+_DUMP_DIRECTORY = "dump"
+_SCHEDULED_FILES = f"{_DUMP_DIRECTORY}/*.jit_*.after_codegen.txt"
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to compile for, and the fields of the program's `pjrt_step.StepInterface`."""
+    """The first `num_devices` of a topology, and the fields of the program's `pjrt_step.StepInterface`."""
 
     topology_name: str
+    num_devices: int
     num_batch_inputs: int
     is_per_replica: tuple[bool, ...]
 
@@ -47,6 +51,30 @@ class CompilerFigures:
     flops: float
 
 
+def environment(directory: pathlib.Path) -> dict[str, str]:
+    """Returns this process's environment with what one that compiles in `directory` needs.
+
+    The compiler is asked to write its programs down, because JAX cannot print those of tpu7x: the compiler moves sums
+    over replicas to the sparse cores by operations that JAX's copy of XLA does not read back.
+    """
+    dump = f"--xla_dump_to={directory / _DUMP_DIRECTORY} --xla_dump_hlo_as_text"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {dump}".strip()
+    return {**os.environ, **topology.COMPILER_ENVIRONMENT, "XLA_FLAGS": flags}
+
+
+def scheduled_program(directory: pathlib.Path) -> str:
+    """Returns the text of the program that was compiled in `directory`, as the device runs it.
+
+    Raises:
+      FileNotFoundError: when the compiler wrote none.
+    """
+    # Small programs that JAX compiles on the way are written as well.
+    largest = max(directory.glob(_SCHEDULED_FILES), key=lambda path: path.stat().st_size, default=None)
+    if largest is None:
+        raise FileNotFoundError(f"the TPU compiler wrote no {_SCHEDULED_FILES} in {directory}")
+    return largest.read_text()
+
+
 def main(directory: pathlib.Path) -> None:
     """Compiles the program in `directory`."""
     request = Request(**json.loads((directory / REQUEST_FILE).read_text()))
@@ -59,14 +87,13 @@ def main(directory: pathlib.Path) -> None:
 
 def _compile(directory: pathlib.Path, request: Request) -> CompilerFigures:
     program = stablehlo.read((directory / PROGRAM_FILE).read_bytes())
-    mesh = pjrt_step.replica_mesh(topology.compile_only_devices(topology.parse(request.topology_name)))
+    devices = topology.compile_only_devices(topology.parse(request.topology_name))
+    mesh = pjrt_step.replica_mesh(devices[: request.num_devices])
     interface = pjrt_step.StepInterface(request.num_batch_inputs, tuple(request.is_per_replica))
     step = pjrt_step.ReplicatedStep(program, interface, mesh, platform="tpu")
     start_secs = time.monotonic()
     compiled = step.compile()
-    compile_secs = time.monotonic() - start_secs
-    (directory / SCHEDULED_FILE).write_text(compiled.as_text())
-    return figures(compiled, compile_secs)
+    return figures(compiled, time.monotonic() - start_secs)
 
 
 def figures(compiled: Any, compile_secs: float) -> CompilerFigures:

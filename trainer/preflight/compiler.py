@@ -21,7 +21,7 @@ from trainer.errors import UserError
 from trainer.preflight import compile_worker, hlo
 
 # Raised when what is stored, or how it is counted, changes.
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 _POLL_INTERVAL_SECS = 0.5
 _OUT_OF_MEMORY = re.compile(
     r"total memory required for (?P<what>[^(]+?) \((?P<needed>[\d.]+\w)\) exceeds available HBM "
@@ -32,10 +32,11 @@ _STDERR_TAIL_CHARACTERS = 600
 
 @dataclasses.dataclass(frozen=True)
 class StepToCompile:
-    """A step program for one replica, and how its inputs and results are meant."""
+    """A step program for one of `num_replicas` replicas, and how its inputs and results are meant."""
 
     program: stablehlo.Program
     interface: pjrt_step.StepInterface
+    num_replicas: int
     variable_names: tuple[str, ...] = ()
 
     @property
@@ -46,7 +47,7 @@ class StepToCompile:
 
 @dataclasses.dataclass(frozen=True)
 class CompiledStep:
-    """A step compiled for every device of a topology; figures are of one device and one step."""
+    """A compiled step; figures are of one device and one step."""
 
     figures: compile_worker.CompilerFigures
     traffic: tuple[hlo.Traffic, ...]
@@ -94,7 +95,7 @@ class TpuCompiler:
     progress: Progress = _ignore_progress
 
     def compile(self, step: StepToCompile, topology: tpu_topology.Topology) -> CompiledStep:
-        """Returns the compiled step.
+        """Returns the step compiled for as many devices of `topology` as it has replicas.
 
         Raises:
           DoesNotFitError: when a device has too little memory for it.
@@ -111,7 +112,8 @@ class TpuCompiler:
 
 def _cache_key(step: StepToCompile, topology: tpu_topology.Topology) -> str:
     versions = [_version(distribution) for distribution in ("libtpu", "jax", "jaxlib")]
-    parts = [_CACHE_FORMAT, step.program.digest, dataclasses.astuple(step.interface), topology.name, versions]
+    target = [topology.name, step.num_replicas]
+    parts = [_CACHE_FORMAT, step.program.digest, dataclasses.astuple(step.interface), target, versions]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -126,20 +128,20 @@ def _version(distribution: str) -> str:
 def _compile_in_process(step: StepToCompile, topology: tpu_topology.Topology, progress: Progress) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="preflight-") as name:
         directory = pathlib.Path(name)
-        request = compile_worker.Request(topology.name, **dataclasses.asdict(step.interface))
+        request = compile_worker.Request(topology.name, step.num_replicas, **dataclasses.asdict(step.interface))
         (directory / compile_worker.PROGRAM_FILE).write_bytes(step.program.portable_bytes)
         (directory / compile_worker.REQUEST_FILE).write_text(json.dumps(dataclasses.asdict(request)))
         _run_worker(directory, topology, progress)
         result = json.loads((directory / compile_worker.RESULT_FILE).read_text())
         if "error" in result:
             raise _compiler_error(result["error"], topology)
-        traffic = hlo.hbm_traffic((directory / compile_worker.SCHEDULED_FILE).read_text())
+        traffic = hlo.hbm_traffic(compile_worker.scheduled_program(directory))
         return {"figures": result, "traffic": [dataclasses.asdict(item) for item in traffic]}
 
 
 def _run_worker(directory: pathlib.Path, topology: tpu_topology.Topology, progress: Progress) -> None:
     command = [sys.executable, "-m", compile_worker.__name__, str(directory)]
-    environment = os.environ | tpu_topology.COMPILER_ENVIRONMENT
+    environment = compile_worker.environment(directory)
     log = directory / "stderr.txt"
     with log.open("w") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:
         try:

@@ -25,6 +25,9 @@ _BITS_PER_ELEMENT = {
 _FREE_OPCODES = frozenset(
     ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "opt-barrier")
 )
+# A call to another core of the chip. On tpu7x it starts empty, is given its operands by an update, and has its result
+# when it is done; elsewhere all is told at the start.
+_ASYNCHRONOUS_CALL = frozenset(("async-start", "async-update", "async-done"))
 # Program calls one computation from another: what it moves is what the callee moves.
 _CALLED_COMPUTATIONS = {
     "while": re.compile(r"body=%?([\w.-]+)"),
@@ -100,8 +103,21 @@ def _computation_traffic(
                 list(_computation_traffic(computations, callee, num_executions * num_trips)) for callee in callees
             ]
             yield from max(branches, key=lambda branch: sum(item.num_bytes for item in branch))
-        elif instruction.opcode not in _FREE_OPCODES and not instruction.opcode.endswith("-done"):
+        elif _moves_bytes(instructions, instruction):
             yield _instruction_traffic(instructions, instruction, num_executions)
+
+
+def _moves_bytes(instructions: Mapping[str, Instruction], instruction: Instruction) -> bool:
+    if instruction.opcode in _ASYNCHRONOUS_CALL and not _starts_with_operands(instructions, instruction):
+        return instruction.opcode != "async-start"
+    return instruction.opcode not in _FREE_OPCODES and not instruction.opcode.endswith(("-update", "-done"))
+
+
+def _starts_with_operands(instructions: Mapping[str, Instruction], instruction: Instruction) -> bool:
+    """Whether the asynchronous call that this is a part of knows its operands from the start."""
+    while instruction.opcode != "async-start":
+        instruction = instructions[instruction.operand_names[0]]
+    return bool(instruction.operand_names)
 
 
 def _callees(instruction: Instruction) -> tuple[list[str], int]:
@@ -115,10 +131,15 @@ def _callees(instruction: Instruction) -> tuple[list[str], int]:
 def _instruction_traffic(
     instructions: Mapping[str, Instruction], instruction: Instruction, num_executions: int
 ) -> Traffic:
-    operands = [array for name in instruction.operand_names for array in instructions[name].results]
+    operands = list(_results_of(instructions, instruction.operand_names))
     results = list(instruction.results)
     if instruction.opcode.endswith("-start"):
         operands, results = _transfer_ends(operands, results)
+    elif instruction.opcode == "async-update":
+        # Its first operand is the call itself, and its result the call's scratch space and ends.
+        operands, results = list(_results_of(instructions, instruction.operand_names[1:])), []
+    elif instruction.opcode == "async-done":
+        operands = []
     return Traffic(
         name=instruction.name,
         opcode=instruction.opcode,
@@ -126,6 +147,10 @@ def _instruction_traffic(
         read_bytes=_hbm_bytes(operands) * num_executions,
         written_bytes=_hbm_bytes(results) * num_executions,
     )
+
+
+def _results_of(instructions: Mapping[str, Instruction], names: Iterable[str]) -> Iterator[ArrayType]:
+    return (array for name in names for array in instructions[name].results)
 
 
 def _origin(instructions: Mapping[str, Instruction], instruction: Instruction) -> str:

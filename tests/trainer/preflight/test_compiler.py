@@ -9,8 +9,10 @@ from trainer.engine import pjrt_step, stablehlo, topology
 from trainer.errors import UserError
 from trainer.preflight import compiler
 
+INTERFACE = pjrt_step.StepInterface(num_batch_inputs=1, is_per_replica=(False,))
 
-def step_program(num_rows: int = 256, num_columns: int = 512) -> compiler.StepToCompile:
+
+def step_program(num_rows: int = 256, num_columns: int = 512, num_replicas: int = 1) -> compiler.StepToCompile:
     weight = tf.Variable(tf.zeros([num_columns, num_columns]), name="weight")
 
     @tf.function(jit_compile=True, autograph=False)
@@ -22,14 +24,16 @@ def step_program(num_rows: int = 256, num_columns: int = 512) -> compiler.StepTo
 
     function = step.get_concrete_function(tf.TensorSpec([num_rows, num_columns]))
     program = stablehlo.prepare(stablehlo.lower(function))
-    return compiler.StepToCompile(program, pjrt_step.StepInterface(num_batch_inputs=1, is_per_replica=(False,)))
+    return compiler.StepToCompile(program, INTERFACE, num_replicas)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["v5e", "v3"])
-def test_compile_says_what_the_step_needs(tmp_path, name):
+@pytest.mark.parametrize(("name", "num_replicas"), [("v5e", 1), ("v3", 1), ("v3", 2)])
+def test_compile_says_what_the_step_needs(tmp_path, name, num_replicas):
+    """A chip of v3 has two devices; a step can be compiled for one of them, or for both."""
     seconds = []
-    compiled = compiler.TpuCompiler(tmp_path, progress=seconds.append).compile(step_program(), topology.parse(name))
+    step = step_program(num_replicas=num_replicas)
+    compiled = compiler.TpuCompiler(tmp_path, progress=seconds.append).compile(step, topology.parse(name))
     assert seconds == sorted(seconds)
     assert seconds
     matmul_flops = 2 * 2 * 256 * 512 * 512
@@ -67,6 +71,6 @@ def test_a_program_that_the_compiler_refuses_is_a_user_error(tmp_path):
         jax.ShapeDtypeStruct((4, 4), np.float32)
     )
     program = stablehlo.read(exported.mlir_module_serialized)
-    step = compiler.StepToCompile(program, pjrt_step.StepInterface(num_batch_inputs=1, is_per_replica=(False,)))
+    step = compiler.StepToCompile(program, INTERFACE, num_replicas=1)
     with pytest.raises(UserError, match="v5e:1x1: the TPU compiler refuses the program"):
         compiler.TpuCompiler(tmp_path).compile(step, topology.parse("v5e"))

@@ -71,3 +71,18 @@ def test_a_slice_reads_what_it_moves():
     (only,) = hlo.hbm_traffic(module)
     assert only.read_bytes == pytest.approx(2 * 128 * 4, abs=8)
     assert only.written_bytes == 0
+
+
+def test_a_sum_that_the_sparse_cores_do_is_read_and_written_once():
+    module = """ENTRY %main (x: f32[8,128]) -> f32[8,128] {
+  %x = f32[8,128]{1,0:T(8,128)} parameter(0)
+  %sum-start = ((), (), (s32[9999]{0:T(1024)}, s32[53]{0:T(1)S(11)})) async-start(), calls=%async_computation
+  %sum-update = ((f32[8,128]{1,0:T(8,128)}), f32[8,128]{1,0:T(8,128)}, (s32[9999]{0:T(1024)})) async-update(%sum-start, %x), metadata={op_name="sum"}
+  ROOT %sum-done = f32[8,128]{1,0:T(8,128)} async-done(%sum-update), metadata={op_name="sum"}
+}
+"""  # noqa: E501 (the compiler writes long lines)
+    moved = hlo.hbm_traffic(module)
+    assert [(item.op_name, item.read_bytes, item.written_bytes) for item in moved] == [
+        ("sum", 4 * 8 * 128, 0),
+        ("sum", 0, 4 * 8 * 128),
+    ]

@@ -34,6 +34,17 @@ def test_verdicts_for_two_generations(workload, options):
     assert one_chip.figures.flops == pytest.approx(2 * matmul_flops, rel=0.1), "forward, and gradient of the kernel"
 
 
+def test_sums_over_replicas_on_the_newest_generation(workload, options):
+    """There the compiler moves them to the sparse cores, by operations that JAX cannot print."""
+    (verdict,) = preflight.preflight(workload, ["tpu7x"], options)
+    figures = verdict.figures
+    gradient_bytes = 4 * 512 * 256
+    summed = [item for item in figures.largest_operations if "CrossReplicaSum" in item.op_name]
+    assert {item.hbm_bytes for item in summed} >= {gradient_bytes}
+    assert verdict.num_devices == 2
+    assert gradient_bytes * 2 < figures.hbm_traffic_bytes < gradient_bytes * 20
+
+
 def test_prices_of_the_user(workload, options, tmp_path):
     table = tmp_path / "prices.toml"
     table.write_text("[tpu_chip_hour]\nv5e = 10\n")
