@@ -58,8 +58,28 @@ def cut(
     _check_fed(source, required - boundary)
     copy = _GraphCopy(source, random_key)
     copy.add_feeds(feeds)
-    copy.add_operations(operation for operation in source.get_operations() if operation in required)
+    copy.add_operations(_inputs_first(operation for operation in source.get_operations() if operation in required))
     return copy.function(outputs, {*targets, *filter(side_effects.has_effect, required)})
+
+
+def _inputs_first(operations: Iterable[tf.Operation]) -> list[tf.Operation]:
+    """Returns operations in the order of the text, but each behind its inputs.
+
+    The gradient of a loop gives the loop further inputs, which are younger than the loop.
+    """
+    in_text_order = list(operations)
+    wanted = set(in_text_order)
+    ordered: dict[tf.Operation, None] = {}
+    stack = in_text_order[::-1]
+    while stack:
+        operation = stack[-1]
+        first = [tensor.op for tensor in operation.inputs if tensor.op in wanted and tensor.op not in ordered]
+        if operation in ordered or not first:
+            ordered.setdefault(operation)
+            stack.pop()
+        else:
+            stack += first[::-1]
+    return list(ordered)
 
 
 def _check_fed(source: func_graph.FuncGraph, required: set[tf.Operation]) -> None:

@@ -52,12 +52,17 @@ class ProgressHook(SessionRunHook):
 class ModelSummaryHook(SessionRunHook):
     """Writes the summaries that the model_fn made, at the first step and every `every_n_steps` after."""
 
-    def __init__(self, summary: tf.Tensor, events: EventWriter, first_step: int, every_n_steps: int):
+    def __init__(self, summary: tf.Tensor, events: EventWriter, every_n_steps: int):
         self._summary = summary
         self._events = events
-        self._step = first_step
         self._every_n_steps = every_n_steps
-        self._next_step = first_step + 1
+        self._step = 0
+        self._next_step = 1
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Learns at which step training begins."""
+        self._step = int(session.run(tf.compat.v1.train.get_global_step()))
+        self._next_step = self._step + 1
 
     def before_run(self, run_context: Any) -> Any:
         """Asks for the summaries when it is time."""

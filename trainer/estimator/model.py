@@ -57,7 +57,7 @@ class Model:
         self.state = ModelState(self.programs.store, self.directory)
         self.interrupts = Interrupts()
         self.is_training = False
-        self._warm_start_from = warm_start_from
+        self._warm_start_from = warm_starts.checked(warm_start_from)
         self._injects_params = injects_params
 
     def isolated(self) -> "Model":

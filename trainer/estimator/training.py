@@ -115,6 +115,8 @@ class _TrainingCall:
         hooks = HookRunner(self._session_hooks(payload), session)
         hooks.begin()
         self._restore(payload, session)
+        # First values may include the step of another training.
+        self._first_step = int(self._model.programs.store.global_step.numpy())
         executable.read_state()
         hooks.after_create_session()
         TrainLoop(self._parts(executable, layout, session, hooks), self._settings(), self._first_step).run(
@@ -143,7 +145,7 @@ class _TrainingCall:
         if not isinstance(self._deployment.engine, TfEngine):
             logging.warning("the model_fn's summaries are not written: use host_call for summaries on an accelerator")
             return hooks
-        return [*hooks, ModelSummaryHook(payload.summary, self._events, self._first_step, every_n_steps)]
+        return [*hooks, ModelSummaryHook(payload.summary, self._events, every_n_steps)]
 
     def _parts(
         self, executable: Executable, layout: ReplicaLayout, session: StepSession, hooks: HookRunner

@@ -1,17 +1,30 @@
-"""Warm start: first values of variables taken from another model's checkpoint."""
+"""Warm start: first values of variables taken from another model's checkpoint or SavedModel.
+
+What is taken is what TensorFlow 1's Estimator took: a path alone stands for every trainable variable, and nothing that
+was asked for is left out in silence.
+"""
 
 import dataclasses
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
+from tensorflow.python.training import saver as savers
 
 from trainer.engine.variables import VariableStore
 from trainer.errors import UserError
 from trainer.estimator import checkpoints
 from trainer.estimator.checkpoints import CheckpointDirectory
+
+VocabInfo = tf.compat.v1.train.VocabInfo
+
+
+class WarmStartError(UserError, ValueError):
+    """The checkpoint does not have what was asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +32,11 @@ class WarmStartSettings:
     """Which variables to take from where.
 
     Fields:
-      ckpt_to_initialize_from: a checkpoint, or a directory of which the newest is taken.
-      vars_to_warm_start: a regular expression or a list of them, searched in the names of trainable variables; a
-        list of variable names or variables, of any kind; None for none.
-      var_name_to_vocab_info: vocabularies, which are not supported.
+      ckpt_to_initialize_from: a checkpoint, a directory of which the newest is taken, or the directory of a SavedModel.
+      vars_to_warm_start: a regular expression, which names of trainable variables must begin with; a list of such for
+        the names of all variables; a list of variables; None for those with a vocabulary alone.
+      var_name_to_vocab_info: `VocabInfo`s of variables with a row (or column) for each word of a vocabulary, which
+        are put in the order of the new one.
       var_name_to_prev_var_name: for variables that have another name there.
     """
 
@@ -34,78 +48,149 @@ class WarmStartSettings:
     def __post_init__(self):
         if not self.ckpt_to_initialize_from:
             raise ValueError("`ckpt_to_initialize_from` MUST be set in WarmStartSettings")
-        if self.var_name_to_vocab_info:
-            raise ValueError("var_name_to_vocab_info is not supported; remap the embedding before training")
 
 
-def warm_start(store: VariableStore, source: str | WarmStartSettings) -> None:
-    """Loads first values.
-
-    Args:
-      store: the variables of the model.
-      source: a path takes all variables that the checkpoint has; settings take what they say.
+def checked(source: Any) -> WarmStartSettings | None:
+    """Returns the settings that a constructor's `warm_start_from` stands for.
 
     Raises:
-      UserError: the checkpoint lacks a variable that was asked for, or has another shape for it.
+      ValueError: it is neither a path nor settings.
     """
-    if isinstance(source, WarmStartSettings):
-        path = _checkpoint(source.ckpt_to_initialize_from)
-        names = _selected(store, source)
-    else:
-        path = _checkpoint(source)
-        names = _shared_names(store, path)
+    if source is None or isinstance(source, WarmStartSettings):
+        return source
+    if isinstance(source, (str, bytes)):
+        return WarmStartSettings(tf.compat.as_str(source))
+    raise ValueError(f"warm_start_from must be a string or a WarmStartSettings, instead got {type(source)}")
+
+
+def warm_start(store: VariableStore, settings: WarmStartSettings) -> None:
+    """Loads first values.
+
+    Raises:
+      WarmStartError: the checkpoint lacks a variable that was asked for, or has another shape for it; names them all.
+      ValueError: the settings name variables that are not loaded.
+    """
+    path = _checkpoint(settings.ckpt_to_initialize_from)
+    chosen = _chosen(store, settings.vars_to_warm_start)
+    vocabularies = dict(settings.var_name_to_vocab_info or {})
+    previous = dict(settings.var_name_to_prev_var_name or {})
+    for field, names in (("var_name_to_prev_var_name", previous), ("var_name_to_vocab_info", vocabularies)):
+        _check_used(field, names, chosen)
+    by_value = [] if settings.vars_to_warm_start is None else [name for name in chosen if name not in vocabularies]
+    previous = previous or _object_based_names(path, chosen)
+    _load(store, path, {name: previous.get(name, name) for name in by_value})
+    for name, vocabulary in vocabularies.items():
+        store[name].assign(_remapped(path, previous.get(name, name), store[name], vocabulary))
+    logging.info("warm start: %d variables from %s", len(by_value) + len(vocabularies), path)
+
+
+def _checkpoint(path: str) -> str:
+    if tf.io.gfile.exists(posixpath.join(path, "variables", "variables.index")):
+        return posixpath.join(path, "variables", "variables")
+    if not tf.io.gfile.isdir(path):
+        return path
+    latest = CheckpointDirectory(path).latest()
+    if latest is None:
+        raise WarmStartError("no checkpoint to start from", where=path)
+    return latest
+
+
+def _chosen(store: VariableStore, wanted: Any) -> list[str]:
+    if wanted is None or isinstance(wanted, str):
+        return [name for name in store.trainable if re.match(wanted or "", name)]
+    if not isinstance(wanted, (list, tuple)):
+        raise ValueError(f"vars_to_warm_start must be a list or text, got {wanted!r}")
+    if all(isinstance(item, str) for item in wanted):
+        return [name for name in store.saved if any(re.match(pattern, name) for pattern in wanted)]
+    if all(isinstance(item, tf.Variable) for item in wanted):
+        return [variable.name.partition(":")[0] for variable in wanted]
+    raise ValueError(f"vars_to_warm_start must hold names or variables alone, got {wanted!r}")
+
+
+def _check_used(field: str, names: Mapping[str, Any], chosen: list[str]) -> None:
+    unused = sorted(names.keys() - set(chosen))
+    if unused:
+        raise ValueError(
+            f"You provided the following variables in {field} that were not used: {', '.join(unused)}; the variables "
+            f"that are loaded are {', '.join(chosen)}: correct the names, or widen vars_to_warm_start"
+        )
+
+
+def _object_based_names(path: str, names: list[str]) -> dict[str, str]:
+    """Returns the keys of variables in a checkpoint of TensorFlow 2, which names them by their place in an object."""
+    try:
+        keys = savers.object_graph_key_mapping(path)
+    except tf.errors.OpError:
+        return {}
+    return {name: keys[name] for name in names if name in keys}
+
+
+def _load(store: VariableStore, path: str, names: Mapping[str, str]) -> None:
     values = checkpoints.read(path, names.values())
-    for name, previous_name in names.items():
-        if previous_name not in values:
-            raise UserError(f"has no variable {previous_name}", where=path, remedy=_REMEDY)
-        if not store[name].shape.is_compatible_with(values[previous_name].shape):
-            raise UserError(
-                f"{previous_name} has shape {values[previous_name].shape}, the model's {name} has "
-                f"{tuple(store[name].shape)}",
-                where=path,
-                remedy=_REMEDY,
-            )
-        store[name].assign(values[previous_name])
-    logging.info("warm start: %d variables from %s", len(names), path)
+    missing = [previous for previous in names.values() if previous not in values]
+    if missing:
+        raise WarmStartError(f"has no variable {', '.join(missing)}", where=path, remedy=_REMEDY)
+    mismatched = [
+        f"{previous} has shape {values[previous].shape}, the model's {name} has {tuple(store[name].shape)}"
+        for name, previous in names.items()
+        if not store[name].shape.is_compatible_with(values[previous].shape)
+    ]
+    if mismatched:
+        raise WarmStartError("; ".join(mismatched), where=path, remedy=_REMEDY)
+    for name, previous in names.items():
+        store[name].assign(values[previous])
 
 
 _REMEDY = "leave it out of WarmStartSettings(vars_to_warm_start=...), or name it in var_name_to_prev_var_name"
 
 
-def _checkpoint(path: str) -> str:
-    if not tf.io.gfile.isdir(path):
-        return path
-    latest = CheckpointDirectory(path).latest()
-    if latest is None:
-        raise UserError("no checkpoint to start from", where=path)
-    return latest
+def _remapped(path: str, previous_name: str, variable: tf.Variable, vocabulary: Any) -> np.ndarray:
+    """Returns the rows (or columns) of a matrix in the order of the new vocabulary; those of new words are initialised.
+
+    Behind the words are the buckets for words out of the vocabulary, which always start anew.
+    """
+    old_words = _words(vocabulary.old_vocab, vocabulary.old_vocab_size)
+    new_words = _words(vocabulary.new_vocab, vocabulary.new_vocab_size)
+    old = _matrix(path, previous_name, vocabulary.axis, len(old_words))
+    result = np.moveaxis(_initial(variable, vocabulary.backup_initializer), vocabulary.axis, 0)
+    if len(result) != len(new_words) + vocabulary.num_oov_buckets or result.shape[1:] != old.shape[1:]:
+        raise WarmStartError(
+            f"{previous_name} has {old.shape[1:]} values a word, the model's {variable.name} has {result.shape[1:]} "
+            f"for each of {len(result)}, of which {len(new_words)} are in the vocabulary",
+            where=path,
+            remedy="correct the VocabInfo",
+        )
+    row_of = {word: row for row, word in enumerate(old_words)}
+    for row, word in enumerate(new_words):
+        if word in row_of:
+            result[row] = old[row_of[word]]
+    return np.moveaxis(result, 0, vocabulary.axis)
 
 
-def _shared_names(store: VariableStore, path: str) -> dict[str, str]:
-    present = {name for name, _ in tf.train.list_variables(path)}
-    # The step belongs to the other training.
-    return {name: name for name in store.saved if name in present and name != "global_step"}
+def _words(path: str, size: int) -> list[str]:
+    with tf.io.gfile.GFile(path) as file:
+        words = file.read().splitlines()
+    if size > len(words):
+        raise WarmStartError(
+            f"has {len(words)} words, {size} were asked for", where=path, remedy="correct the VocabInfo"
+        )
+    return words if size < 0 else words[:size]
 
 
-def _selected(store: VariableStore, settings: WarmStartSettings) -> dict[str, str]:
-    previous = settings.var_name_to_prev_var_name or {}
-    unknown = [name for name in previous if name not in store]
-    if unknown:
-        raise ValueError(f"var_name_to_prev_var_name has unknown variables {unknown}; known: {sorted(store.saved)}")
-    return {name: previous.get(name, name) for name in _chosen(store, settings.vars_to_warm_start, previous)}
+def _matrix(path: str, name: str, axis: int, num_words: int) -> np.ndarray:
+    values = checkpoints.read(path, [name])
+    if name not in values:
+        raise WarmStartError(f"has no variable {name}", where=path, remedy=_REMEDY)
+    matrix = np.moveaxis(values[name], axis, 0)
+    if len(matrix) < num_words:
+        raise WarmStartError(
+            f"{name} is for {len(matrix)} words, its vocabulary has {num_words}", where=path, remedy="correct old_vocab"
+        )
+    return matrix
 
 
-def _chosen(store: VariableStore, wanted: Any, previous: Mapping[str, str]) -> list[str]:
-    if wanted is None:
-        return list(previous)
-    if isinstance(wanted, str):
-        return [name for name in store.trainable if re.search(wanted, name)]
-    if all(isinstance(item, str) for item in wanted):
-        return [name for name in store.saved if any(re.search(pattern, name) for pattern in wanted)]
-    return [_name(variable) for variable in wanted]
-
-
-def _name(variable: Any) -> str:
-    if not isinstance(variable, tf.Variable):
-        raise ValueError(f"vars_to_warm_start must be text, or a list of names or variables, got {variable!r}")
-    return variable.name.partition(":")[0]
+def _initial(variable: tf.Variable, initializer: Any) -> np.ndarray:
+    shape, dtype = variable.shape.as_list(), variable.dtype
+    if initializer is None:
+        return np.zeros(shape, dtype.as_numpy_dtype)
+    return np.array(initializer(shape, dtype=dtype))

@@ -178,3 +178,14 @@ def test_the_seed_decides_initial_values_and_the_first_random_numbers(batch):
     for name in ("weights", "noise"):
         np.testing.assert_array_equal(outputs[0][name], outputs[1][name])
         assert np.all(outputs[0][name].numpy() != outputs[2][name].numpy())
+
+
+def test_a_gradient_may_give_an_older_loop_further_inputs(store):
+    def step(batch):
+        factor = v1.get_variable("factor", [], initializer=v1.constant_initializer(2.0))
+        _, power = tf.while_loop(lambda i, value: i < 3, lambda i, value: (i + 1, value * factor), (0, 1.0))
+        return StepResult({"gradient": tf.gradients(power, factor)[0]})
+
+    program = step_program.trace_step(step, (), store)
+    outputs = program.pack_outputs(program.concrete_function())
+    assert outputs["replicated"]["gradient"].numpy() == 12
