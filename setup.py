@@ -18,7 +18,9 @@ GCP = [
     "google-cloud-storage>=3.0",
     "google-cloud-tpu>=1.25",
 ]
-CPU = [f"tensorflow-cpu=={TENSORFLOW_VERSION}"]
+# What tf.summary of TensorFlow 2 is made of, and what shows the events.
+TENSORBOARD = f"tensorboard=={TENSORFLOW_VERSION}"
+CPU = [f"tensorflow-cpu=={TENSORFLOW_VERSION}", TENSORBOARD]
 PREFLIGHT = [*PJRT, "libtpu==0.0.52"]
 
 setup(
@@ -40,7 +42,7 @@ setup(
     ],
     extras_require={
         "cpu": CPU,
-        "gpu": [f"tensorflow=={TENSORFLOW_VERSION}", LEGACY_KERAS, f"jax[cuda12]=={JAX_VERSION}"],
+        "gpu": [f"tensorflow=={TENSORFLOW_VERSION}", TENSORBOARD, LEGACY_KERAS, f"jax[cuda12]=={JAX_VERSION}"],
         "tpu": [*CPU, f"jax[tpu]=={JAX_VERSION}"],
         "pjrt": PJRT,
         "preflight": PREFLIGHT,
