@@ -5,18 +5,28 @@ it. Their generator (Philox, Salmon et al. 2011) can start anywhere in the strea
 their place at step n starts where the stateful one would be after n executions. So the first run draws the very numbers
 that TensorFlow 1 draws on a CPU.
 
-Operations without a seed, and those inside a loop, a branch or a `tf.function`, stay as they are.
+In a loop the turn of the loop is part of the key; there, and in branches, the numbers are not TensorFlow 1's.
+Operations without a seed, and those inside a `tf.function`, stay as they are.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import func_graph
+from tensorflow.python.ops import control_flow_v2_func_graphs as control_flow
+from tensorflow.python.ops import gen_random_ops
 
 # By how many 128-bit samples per number the stateful operations move on.
 _SAMPLES_PER_NUMBER = 256
 _PHILOX = 1
+# Spreads the turns of nested loops over different keys.
+_TURN_FACTOR = 1_000_003
 
 _STATELESS: Mapping[str, Callable[..., tf.Tensor]] = MappingProxyType(
     {
@@ -26,6 +36,30 @@ _STATELESS: Mapping[str, Callable[..., tf.Tensor]] = MappingProxyType(
         "RandomUniformInt": tf.raw_ops.StatelessRandomUniformIntV2,
     }
 )
+# The functions that make these operations; `tf.random` calls them by these names.
+_MAKERS = MappingProxyType(
+    {
+        "random_uniform": "RandomUniform",
+        "random_standard_normal": "RandomStandardNormal",
+        "truncated_normal": "TruncatedNormal",
+        "random_uniform_int": "RandomUniformInt",
+    }
+)
+_BRANCHES = (control_flow.CondBranchFuncGraph,)
+_LOOPS = (control_flow.WhileBodyFuncGraph, control_flow.WhileCondFuncGraph)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomKey:
+    """What the random numbers of a step depend on, beside its seeds.
+
+    Fields:
+      step: int64 scalar of the traced graph, read before the step changes it.
+      replica_id: makes the replica's number in the default graph; replicas other than 0 draw other numbers.
+    """
+
+    step: tf.Tensor
+    replica_id: Callable[[], Any]
 
 
 def is_keyed_by_step(operation: tf.Operation) -> bool:
@@ -33,20 +67,91 @@ def is_keyed_by_step(operation: tf.Operation) -> bool:
     return operation.type in _STATELESS and any(operation.get_attr(name) for name in ("seed", "seed2"))
 
 
-def at_step(operation: tf.Operation, inputs: list[tf.Tensor], step: tf.Tensor, replica_id: Any) -> tf.Tensor:
-    """Returns what `operation` would give at its execution number `step` (from 0), in the default graph.
+def at_step(operation: tf.Operation, inputs: Sequence[tf.Tensor], key: RandomKey) -> tf.Tensor:
+    """Returns what `operation` would give at its execution number `key.step` (from 0), in the default graph.
 
     Args:
       operation: the stateful operation.
       inputs: its inputs, in the default graph.
-      step: int64 scalar.
-      replica_id: integer; replicas other than 0 draw other numbers.
+      key: its step is in the default graph.
     """
+    seeds = tuple(operation.get_attr(name) for name in ("seed", "seed2"))
+    return _drawn(operation.type, inputs, operation.outputs[0].dtype, seeds, key)
+
+
+@contextlib.contextmanager
+def keyed_in_control_flow(graph: func_graph.FuncGraph, key: RandomKey) -> Iterator[None]:
+    """Inside the `with` block, random operations with a seed that are made in loops and branches of `graph` are keyed.
+
+    Those of `graph` itself are made as they are: `at_step` takes their place.
+    """
+    originals = {name: getattr(gen_random_ops, name) for name in _MAKERS}
+    for name, original in originals.items():
+        setattr(gen_random_ops, name, _keyed_maker(original, _MAKERS[name], graph, key))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(gen_random_ops, name, original)
+
+
+def _keyed_maker(
+    original: Callable[..., tf.Tensor], kind: str, graph: func_graph.FuncGraph, key: RandomKey
+) -> Callable[..., tf.Tensor]:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def make(*args: Any, **kwargs: Any) -> tf.Tensor:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
+        turns = _loop_turns(tf.compat.v1.get_default_graph(), graph)
+        if turns is None or not (given["seed"] or given["seed2"]):
+            return original(*args, **kwargs)
+        inputs = [tf.convert_to_tensor(given[name]) for name in ("shape", "minval", "maxval") if name in given]
+        dtype = tf.as_dtype(given["dtype"]) if "dtype" in given else inputs[1].dtype
+        return _drawn(kind, inputs, dtype, (given["seed"], given["seed2"]), key, turns)
+
+    return make
+
+
+def _loop_turns(graph: tf.Graph, root: tf.Graph) -> list[tf.Tensor] | None:
+    """Returns the counters of the loops around `graph` inside `root`, innermost first; None if not in control flow."""
+    if graph is root:
+        return None
+    turns = []
+    while graph is not root:
+        if not isinstance(graph, _BRANCHES + _LOOPS):
+            return None
+        if isinstance(graph, _LOOPS):
+            turns.append(graph.inputs[0])
+        graph = graph.outer_graph
+    return turns
+
+
+def _drawn(
+    kind: str,
+    inputs: Sequence[tf.Tensor],
+    dtype: tf.DType,
+    seeds: tuple[int, int],
+    key: RandomKey,
+    turns: Sequence[tf.Tensor] = (),
+) -> tf.Tensor:
     num_values = tf.reduce_prod(tf.cast(inputs[0], tf.uint64))
-    position = tf.cast(step, tf.uint64) * num_values * _SAMPLES_PER_NUMBER
-    seed, stream = (tf.constant(operation.get_attr(name) % 2**64, tf.uint64) for name in ("seed", "seed2"))
-    key = seed + tf.bitwise.left_shift(tf.cast(replica_id, tf.uint64), tf.constant(32, tf.uint64))
-    arguments = {"shape": inputs[0], "key": key[tf.newaxis], "counter": tf.stack([position, stream]), "alg": _PHILOX}
-    if operation.type == "RandomUniformInt":
+    position = tf.cast(key.step, tf.uint64) * num_values * _SAMPLES_PER_NUMBER
+    seed, stream = (tf.constant(value % 2**64, tf.uint64) for value in seeds)
+    seed += _high(tf.cast(key.replica_id(), tf.uint64))
+    if turns:
+        stream += _high(functools.reduce(_combined, turns, tf.constant(1, tf.uint64)))
+    arguments = {"shape": inputs[0], "key": seed[tf.newaxis], "counter": tf.stack([position, stream]), "alg": _PHILOX}
+    if kind == "RandomUniformInt":
         return tf.raw_ops.StatelessRandomUniformIntV2(minval=inputs[1], maxval=inputs[2], **arguments)
-    return _STATELESS[operation.type](dtype=operation.outputs[0].dtype, **arguments)
+    return _STATELESS[kind](dtype=dtype, **arguments)
+
+
+def _combined(so_far: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
+    return so_far * _TURN_FACTOR + tf.cast(turn, tf.uint64)
+
+
+def _high(value: tf.Tensor) -> tf.Tensor:
+    return tf.bitwise.left_shift(value, tf.constant(32, tf.uint64))

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.python.framework import func_graph
 
 from trainer import replica
-from trainer.engine import subgraph, tpu_functions
+from trainer.engine import randomness, subgraph, tpu_functions
 from trainer.engine import variables as variable_stores
 from trainer.engine.effects import Effects
 
@@ -116,7 +116,7 @@ class StepTrace:
             self._flat(outputs),
             [_operation_of(target) for target in self.result.targets],
             self.result.effects,
-            subgraph.RandomKey(variable_stores.step_before(self.graph), self.context.replica_id),
+            _random_key(self.graph, self.context),
         )
         return StepProgram(
             concrete_function=function,
@@ -183,12 +183,20 @@ def trace_step(
         ]
         batch = tf.nest.pack_sequence_as(batch_spec, inputs, expand_composites=True)
         context = context or replica.ReplicaContext()
-        with replica.tracing(context), tpu_functions.routed_to(context):
+        with (
+            replica.tracing(context),
+            tpu_functions.routed_to(context),
+            randomness.keyed_in_control_flow(graph, _random_key(graph, context)),
+        ):
             result = step_fn(batch)
     store.adopt(graph._watched_variables)
     trace = StepTrace(graph, store, (*inputs, *result.feeds), result, context, variables)
     trace.initialise()
     return trace.program()
+
+
+def _random_key(graph: tf.Graph, context: replica.ReplicaContext) -> randomness.RandomKey:
+    return randomness.RandomKey(variable_stores.step_before(graph), context.replica_id)
 
 
 def _graph_variable_scope() -> Any:

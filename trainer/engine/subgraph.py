@@ -1,7 +1,7 @@
 """Cuts the part of a traced graph that has to run out of it, as a function of its own."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,19 +12,7 @@ from tensorflow.python.framework import func_graph
 from trainer.engine import effects as side_effects
 from trainer.engine import randomness
 from trainer.engine.effects import Effects
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomKey:
-    """What the random numbers of a step depend on, beside its seeds.
-
-    Fields:
-      step: int64 scalar of the traced graph, read before the step changes it.
-      replica_id: makes the replica's number in the default graph.
-    """
-
-    step: tf.Tensor
-    replica_id: Callable[[], Any]
+from trainer.engine.randomness import RandomKey
 
 
 def cut(
@@ -131,7 +119,8 @@ class _GraphCopy:
         inputs = [self._copy_of(tensor) for tensor in operation.inputs]
         key = self._random_key
         if key is not None and randomness.is_keyed_by_step(operation):
-            drawn = randomness.at_step(operation, inputs, self._copy_of(key.step), key.replica_id())
+            copied_key = dataclasses.replace(key, step=self._copy_of(key.step))
+            drawn = randomness.at_step(operation, inputs, copied_key)
             self._operations[operation] = drawn.op
             return
         before = {*operation.control_inputs, *self._order.predecessors(operation)}

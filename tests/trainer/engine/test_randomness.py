@@ -17,6 +17,32 @@ DRAWS = {
 }
 
 
+def in_a_loop(draw):
+    """Returns a function that draws twice, in a loop within a branch."""
+
+    def draw_in_loop():
+        values = tf.TensorArray(tf.float32, 2)
+        return tf.while_loop(lambda i, _: i < 2, lambda i, values: (i + 1, values.write(i, draw())), (0, values))[
+            1
+        ].stack()
+
+    return lambda: tf.cond(
+        tf.constant(1) + v1.get_variable("zero", [], tf.int32, v1.zeros_initializer()) > 0,
+        draw_in_loop,
+        lambda: tf.zeros([2, 5]),
+    )
+
+
+LOOPS = {
+    "uniform": in_a_loop(lambda: tf.random.uniform([5])),
+    "normal": in_a_loop(lambda: tf.random.normal([5], seed=5)),
+    "truncated_normal": in_a_loop(lambda: tf.random.truncated_normal([5])),
+    "uniform_int": in_a_loop(lambda: tf.cast(tf.random.uniform([5], 0, 1000, tf.int32), tf.float32)),
+    "dropout": in_a_loop(lambda: tf.nn.dropout(tf.ones([5]) + tf.random.uniform([5]), rate=0.1)),
+    "nested": in_a_loop(lambda: tf.map_fn(lambda _: tf.random.uniform([]), tf.range(5.0))),
+}
+
+
 def drawn_by_tensorflow_1(draw, seed):
     with tf.Graph().as_default(), v1.Session() as session:
         v1.set_random_seed(seed)
@@ -46,6 +72,34 @@ def test_the_numbers_are_those_of_tensorflow_1(name):
 def test_a_resumed_run_draws_what_an_uninterrupted_one_would(name):
     resumed = drawn_here(DRAWS[name], 3, first_step=2, num_steps=2)
     np.testing.assert_array_equal(resumed, drawn_here(DRAWS[name], 3)[2:])
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_and_branches_draw_by_step_and_turn(name):
+    drawn = drawn_here(LOOPS[name], 3)
+    np.testing.assert_array_equal(drawn_here(LOOPS[name], 3, first_step=2, num_steps=2), drawn[2:])
+    values = np.array(drawn)
+    assert len(np.unique(values)) > 0.8 * values.size
+    assert (drawn_here(LOOPS[name], 4)[0] != drawn[0]).any()
+
+
+def test_a_gradient_sees_the_numbers_that_the_loop_drew():
+    def step(batch):
+        factor = v1.get_variable("factor", [], initializer=v1.ones_initializer())
+        drawn = LOOPS["uniform"]()
+        _, total = tf.while_loop(
+            lambda i, _: i < 3, lambda i, total: (i + 1, total + factor * tf.random.uniform([])), (0, 0.0)
+        )
+        return StepResult({"total": total, "gradient": tf.gradients(total, factor)[0], "drawn": drawn})
+
+    program = step_program.trace_step(step, (), variables.VariableStore(), seed=3)
+    outputs = program.pack_outputs(program.concrete_function())["replicated"]
+    assert outputs["gradient"].numpy() == pytest.approx(outputs["total"].numpy())
+    assert outputs["gradient"].numpy() > 0
+
+
+def test_a_loop_without_a_seed_differs_from_run_to_run():
+    assert (drawn_here(LOOPS["uniform"], None)[0] != drawn_here(LOOPS["uniform"], None)[0]).any()
 
 
 def test_replicas_draw_different_numbers():
