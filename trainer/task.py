@@ -31,6 +31,7 @@ COMMANDS = (
     ),
     Command("submit", "trainer.submit.command:main", "train on Vertex AI or a Cloud TPU, or rehearse that here"),
     Command("deploy", "trainer.submit.deploy_command:main", "serve an export from a Vertex AI endpoint"),
+    Command("legacy", "trainer.commands.legacy:main", "run a TensorFlow 1 or TPUEstimator program as it is"),
     Command("presets", "trainer.commands.presets:main", "list the ready configurations"),
     Command("networks", "trainer.commands.networks:main", "list the networks, with parameters and flops"),
 )

@@ -46,6 +46,7 @@ class Estimator:
       ValueError: the model_fn's signature, the directories or the parameters do not fit together.
     """
 
+    @eagerly
     def __init__(
         self,
         model_fn: Callable[..., Any] | None,

@@ -1,0 +1,163 @@
+"""Modules as programs of yesterday expect them: today's TensorFlow, with the table's names put back."""
+
+import difflib
+import importlib
+import sys
+import types
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.util.lazy_loader import LazyLoader
+
+from trainer.errors import UserError
+from trainer.estimator.legacy import table
+
+_API_MODULES = ("tensorflow._api.", "tensorflow.compat.")
+_PATHS = {
+    ".".join(parts[:length])
+    for parts in (path.split(".") for path in table.MODULES)
+    for length in range(1, len(parts) + 1)
+}
+
+
+class UnknownNameError(UserError, AttributeError):
+    """A program asks for a name that is neither in the table nor in today's TensorFlow."""
+
+
+class UnknownModuleError(UserError, ModuleNotFoundError):
+    """A program imports a module that is neither in the table nor in today's TensorFlow."""
+
+
+class Facade(types.ModuleType):
+    """A module whose names come from the table first, then from the module that it stands for."""
+
+    def __init__(self, path: str, version: int, real: Any, facades: "Facades"):
+        super().__init__(path, getattr(real, "__doc__", None))
+        self.__path__: list[str] = []
+        self.__dict__["_legacy"] = (path, version, real, facades)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        path, version, real, facades = self.__dict__["_legacy"]
+        value = facades.find(path, version, real, name)
+        setattr(self, name, value)
+        return value
+
+    def __dir__(self) -> list[str]:
+        path, _, real, _ = self.__dict__["_legacy"]
+        return sorted({*_names_in(path), *dir(real)})
+
+
+class Facades:
+    """The facades that one program sees.
+
+    Args:
+      version: which TensorFlow `import tensorflow as tf` means: 1 or 2.
+    """
+
+    def __init__(self, version: int):
+        self._version = version
+        self._made: dict[tuple[str, int], Facade] = {}
+
+    def module(self, path: str) -> Any:
+        """Returns the module that `import path` gives: a facade, Keras 2, or the module itself.
+
+        Raises:
+          UnknownModuleError: there is none.
+        """
+        for package, replacement in table.KERAS_2_PACKAGES.items():
+            if path == package or path.startswith(package + "."):
+                return importlib.import_module(replacement + path.removeprefix(package))
+        if path in _PATHS or path.startswith("tensorflow.compat") or path == "tensorflow":
+            return self._walk(path)
+        if is_gone(path):
+            raise UnknownModuleError(*_unknown(path, _PATHS))
+        return importlib.import_module(path)
+
+    def gone(self) -> dict[str, Facade]:
+        """Returns every module of the table of which TensorFlow has nothing left, by path."""
+        return {path: self.module(path) for path in sorted(_PATHS) if is_gone(path)}
+
+    def find(self, path: str, version: int, real: Any, name: str) -> Any:
+        """Returns what `name` means in the module `path`.
+
+        Raises:
+          UnknownNameError: nothing.
+        """
+        child = f"{path}.{name}"
+        row = table.MODULES.get(path)
+        if row is not None and name in row.names:
+            return resolve(row.names[name])
+        if child in table.KERAS_2[version]:
+            return importlib.import_module(table.KERAS_2[version][child])
+        if path == "tensorflow.compat" and name in ("v1", "v2"):
+            return self._facade("tensorflow", int(name[1]), tf.compat.v1 if name == "v1" else tf)
+        value = _attribute(real, name, child)
+        if child in _PATHS or _is_api_module(value):
+            return self._facade(child, version, value)
+        if value is not None or hasattr(real, name):
+            return value
+        raise UnknownNameError(*_unknown(child, [f"{path}.{known}" for known in {*_names_in(path), *dir(real)}]))
+
+    def _walk(self, path: str) -> Any:
+        root, *parts = path.split(".")
+        module: Any = self._facade(root, self._version, _real_root(root, self._version))
+        for part in parts:
+            module = getattr(module, part)
+        return module
+
+    def _facade(self, path: str, version: int, real: Any) -> Facade:
+        if (path, version) not in self._made:
+            row = table.MODULES.get(path)
+            real = importlib.import_module(row.rest) if row is not None and row.rest else real
+            self._made[path, version] = Facade(path, version, real, self)
+        return self._made[path, version]
+
+
+def is_gone(path: str) -> bool:
+    """Returns whether a module's path lies in a package of which TensorFlow has nothing left."""
+    return any(path == package or path.startswith(package + ".") for package in table.GONE_PACKAGES)
+
+
+def resolve(target: str) -> Any:
+    """Returns what a target of the table names: `"module"` or `"module:attribute.path"`."""
+    module, _, attributes = target.partition(":")
+    value = importlib.import_module(module)
+    for attribute in filter(None, attributes.split(".")):
+        value = getattr(value, attribute)
+    return value
+
+
+def _real_root(root: str, version: int) -> Any:
+    if root != "tensorflow":
+        return None
+    return tf.compat.v1 if version == 1 else tf
+
+
+def _attribute(real: Any, name: str, child: str) -> Any:
+    value = getattr(real, name, None)
+    # TensorFlow hides its inner packages from its namespace, but a program that imported one may walk there.
+    return sys.modules.get(child) if value is None and not is_gone(child) else value
+
+
+def _is_api_module(value: Any) -> bool:
+    is_module = isinstance(value, types.ModuleType) and not isinstance(value, LazyLoader)
+    return is_module and value.__name__.startswith(_API_MODULES)
+
+
+def _names_in(path: str) -> set[str]:
+    row = table.MODULES.get(path)
+    below = {known.removeprefix(path + ".").partition(".")[0] for known in _PATHS if known.startswith(path + ".")}
+    return below | set(row.names if row is not None else ())
+
+
+def _unknown(path: str, known: Iterable[str]) -> tuple[str]:
+    candidates = sorted(name for name in known if not name.rpartition(".")[2].startswith("_"))
+    (nearest,) = difflib.get_close_matches(path, candidates, n=1, cutoff=0) or ("",)
+    return (f"{_spelled(path)} is not provided; the nearest supported name is {_spelled(nearest)}",)
+
+
+def _spelled(path: str) -> str:
+    return "tf." + path.removeprefix("tensorflow.") if path.startswith("tensorflow.") else path

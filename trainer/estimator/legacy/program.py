@@ -1,0 +1,120 @@
+"""Runs a program of yesterday, as `python SCRIPT.py FLAGS` did, with TensorFlow's old names put back meanwhile."""
+
+import contextlib
+import os
+import sys
+import traceback
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+from tensorflow.python.eager import context
+
+from trainer.errors import UserError
+from trainer.estimator.legacy import facade, imports, style
+from trainer.estimator.legacy.facade import Facades
+from trainer.estimator.legacy.imports import ProgramFinder, ProgramImports
+
+
+def run(script: str, arguments: Sequence[str], version: int | None = None) -> int:
+    """Runs a script as the main program, and restores what it found when the script ends.
+
+    Args:
+      script: path of the program.
+      arguments: the program's own.
+      version: which TensorFlow `import tensorflow as tf` means, 1 or 2; None reads it from the program.
+
+    Returns:
+      The exit status.
+
+    Raises:
+      UserError: there is no such script, or it uses a name that is not provided.
+    """
+    path = os.path.abspath(script)
+    if not os.path.isfile(path):
+        raise UserError("no such script", where=script, remedy="give the path of the program to run")
+    directory = os.path.dirname(path)
+    with _sys_restored():
+        sys.argv = [script, *arguments]
+        sys.path.insert(0, directory)
+        found = style.of_program(path) if version is None else style.Style(version, "as asked for")
+        print(
+            f"tpu-images legacy: `import tensorflow` means TensorFlow {found.version}: {found.reason}", file=sys.stderr
+        )
+        program = ProgramImports(Facades(found.version), directory)
+        with _modules_installed(program, found.version), _behaviour(found.version):
+            return _execute(path, program)
+
+
+def _execute(path: str, program: ProgramImports) -> int:
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__file__=path, __builtins__=program.builtins)
+    sys.modules["__main__"] = main
+    with open(path, "rb") as file:
+        code = compile(file.read(), path, "exec")
+    try:
+        exec(code, main.__dict__)  # noqa: S102 - running the program is what this is for
+    except SystemExit as exit_request:
+        return _exit_status(exit_request.code)
+    except (facade.UnknownNameError, facade.UnknownModuleError) as error:
+        raise UserError(error.what, where=_place(error), remedy="docs/legacy.md lists what is provided") from error
+    return 0
+
+
+def _exit_status(code: Any) -> int:
+    if code is None or isinstance(code, int):
+        return code or 0
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _place(error: BaseException) -> str:
+    """Returns the line of the program that an error comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f"{frame.filename}:{frame.lineno}" for frame in frames if imports.is_program_file(frame.filename)]
+    return lines[-1] if lines else ""
+
+
+@contextlib.contextmanager
+def _sys_restored() -> Iterator[None]:
+    saved = (sys.argv, sys.path[:], sys.meta_path[:], sys.modules["__main__"])
+    saved_flags = flagsaver.save_flag_values(flags.FLAGS)
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:], sys.meta_path[:], sys.modules["__main__"] = saved
+        flagsaver.restore_flag_values(saved_flags, flags.FLAGS)
+
+
+@contextlib.contextmanager
+def _modules_installed(program: ProgramImports, version: int) -> Iterator[None]:
+    """Puts the gone modules into `sys.modules`, for `importlib`, and takes them out with those of the program."""
+    gone = Facades(version).gone()
+    replaced = {name: sys.modules[name] for name in gone if name in sys.modules}
+    sys.modules.update(gone)
+    sys.meta_path.insert(0, ProgramFinder(program))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name, module in list(sys.modules.items()):
+            if name in gone or imports.is_program_module(module):
+                del sys.modules[name]
+        sys.modules.update(replaced)
+
+
+@contextlib.contextmanager
+def _behaviour(version: int) -> Iterator[None]:
+    """Lets a program for TensorFlow 1 build graphs, and read dimensions by `.value`."""
+    if version != 1:
+        yield
+        return
+    tf.compat.v1.disable_v2_tensorshape()
+    try:
+        with context.graph_mode():
+            yield
+    finally:
+        tf.compat.v1.enable_v2_tensorshape()
+        tf.compat.v1.reset_default_graph()
