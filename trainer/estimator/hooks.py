@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.estimator.events import EventWriter
 from trainer.estimator.session import StepSession
 
 SessionRunHook: Any = tf.compat.v1.train.SessionRunHook
@@ -47,33 +46,6 @@ class ProgressHook(SessionRunHook):
     def on_progress(self, progress: Progress) -> None:
         """Called with where training is."""
         raise NotImplementedError
-
-
-class ModelSummaryHook(SessionRunHook):
-    """Writes the summaries that the model_fn made, at the first step and every `every_n_steps` after."""
-
-    def __init__(self, summary: tf.Tensor, events: EventWriter, every_n_steps: int):
-        self._summary = summary
-        self._events = events
-        self._every_n_steps = every_n_steps
-        self._step = 0
-        self._next_step = 1
-
-    def after_create_session(self, session: Any, coord: Any) -> None:
-        """Learns at which step training begins."""
-        self._step = int(session.run(tf.compat.v1.train.get_global_step()))
-        self._next_step = self._step + 1
-
-    def before_run(self, run_context: Any) -> Any:
-        """Asks for the summaries when it is time."""
-        self._step += 1
-        return SessionRunArgs(self._summary) if self._step >= self._next_step else None
-
-    def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Writes what came."""
-        if run_values.results is not None:
-            self._next_step = self._step + self._every_n_steps
-            self._events.summary(run_values.results, self._step)
 
 
 @dataclasses.dataclass(frozen=True)

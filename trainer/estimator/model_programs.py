@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -68,7 +69,9 @@ class ModelPrograms:
 
     def trace_step(self, step_fn: Callable[[Any], StepResult], batch_spec: Any, deployment: Deployment) -> StepProgram:
         """Traces any step function with the variables of this model."""
-        with fresh_keras_names():
+        with fresh_keras_names(), warnings.catch_warnings():
+            # Ours carry the summaries of TensorFlow 1 to the events: no writer of TensorFlow 2 is needed.
+            warnings.filterwarnings("ignore", message="Cannot activate TF2 compatibility support for TF1 summary ops")
             context = deployment.engine.replica_context()
             return step_program.trace_step(step_fn, batch_spec, self.store, context, self.seed)
 

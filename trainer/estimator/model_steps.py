@@ -10,8 +10,9 @@ from trainer import replica
 from trainer.engine.effects import Effects
 from trainer.engine.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec
 from trainer.engine.step_program import StepResult
-from trainer.estimator import evaluation_metrics
+from trainer.estimator import evaluation_metrics, model_summaries
 from trainer.estimator.evaluation_metrics import TracedMetrics
+from trainer.estimator.model_summaries import TracedSummaries
 
 Spec = EstimatorSpec | TPUEstimatorSpec
 # What a sum over replicas is in a traced graph.
@@ -26,14 +27,14 @@ class TrainingPayload:
 
     Fields:
       hooks: the spec's training hooks.
-      summary: string tensor of the model_fn's own summaries, or None.
+      summaries: the model_fn's own, made of the outputs of that name, or None.
       make_scaffold: as in the spec, or None.
       host_call: the function of the spec's host_call; takes the output of that name.
       metric_variables: what metrics, made though nobody evaluates, have made: no part of the model.
     """
 
     hooks: Sequence[Any]
-    summary: tf.Tensor | None
+    summaries: TracedSummaries | None
     make_scaffold: Callable[[], Any] | None
     host_call: Callable[..., Any] | None
     metric_variables: Sequence[tf.Variable]
@@ -73,7 +74,7 @@ class PredictionPayload:
 def training_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
     """Returns the step function of training.
 
-    Outputs: `loss` and `scalars` (means over replicas), `global_step` (after the step), `host_call`.
+    Outputs: `loss` and `scalars` (means over replicas), `summaries`, `global_step` (after the step), `host_call`.
     """
 
     def step(batch: Any) -> StepResult:
@@ -83,14 +84,20 @@ def training_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
             global_step = tf.compat.v1.train.get_global_step().read_value()
         host_call = getattr(spec, "host_call", None)
         scalars = {name: _replica_mean(value) for name, value in (getattr(spec, "scalars", None) or {}).items()}
+        summaries = model_summaries.trace()
         return StepResult(
-            replicated={"loss": _replica_mean(spec.loss), "scalars": scalars, "global_step": global_step},
+            replicated={
+                "loss": _replica_mean(spec.loss),
+                "scalars": scalars,
+                "summaries": list(summaries.inputs) if summaries else [],
+                "global_step": global_step,
+            },
             per_replica={"host_call": _outfed(host_call, "host_call")} if host_call else {},
             targets=[spec.train_op],
             effects=Effects.LOOSE,
             payload=TrainingPayload(
                 hooks=spec.training_hooks or (),
-                summary=_merged_summaries(),
+                summaries=summaries,
                 make_scaffold=scaffold_maker(spec),
                 host_call=host_call[0] if host_call else None,
                 metric_variables=evaluation_metrics.keras_variables(getattr(spec, "eval_metric_ops", None) or {}),
@@ -193,10 +200,6 @@ def _outfed(function_and_tensors: tuple[Callable[..., Any], Any], name: str) -> 
                     f"{name}; give it an axis of replicas, tf.reshape(tensor, [1]), and reduce it in the function"
                 )
     return tf.nest.map_structure(tf.convert_to_tensor, tensors)
-
-
-def _merged_summaries() -> tf.Tensor | None:
-    return tf.compat.v1.summary.merge_all()
 
 
 def scaffold_maker(spec: Spec) -> Callable[[], Any] | None:

@@ -15,6 +15,7 @@ from trainer.estimator.events import EventWriter
 from trainer.estimator.hooks import HookRunner, Progress, ProgressHook
 from trainer.estimator.host_call import HostCall
 from trainer.estimator.interrupts import Interrupts
+from trainer.estimator.model_summaries import ModelSummaries
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.session import StepSession
 from trainer.estimator.step_runner import StepRunner
@@ -66,6 +67,7 @@ class LoopParts:
     progress_hooks: Sequence[ProgressHook]
     checkpointer: Checkpointer
     events: EventWriter
+    summaries: ModelSummaries
     host_call: HostCall
     interrupts: Interrupts
 
@@ -115,6 +117,7 @@ class TrainLoop:
         self._step = _step_after(self._step, outputs["global_step"])
         self._num_examples = _num_examples(host_batch)
         self._unseen_losses.append((self._step, outputs["loss"]))
+        parts.summaries.add(self._step, outputs)
         parts.host_call.add(self._step, outputs)
         if request is not None:
             parts.hooks.after_step(outputs.get("fetches", {}))

@@ -10,18 +10,18 @@ from absl import logging
 
 from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
-from trainer.engine.tf_engine import TfEngine
 from trainer.estimator import calls
 from trainer.estimator.cadence import Cadence
 from trainer.estimator.checkpointer import Checkpointer
 from trainer.estimator.events import EventWriter
-from trainer.estimator.hooks import HookRunner, ModelSummaryHook, ProgressHook
+from trainer.estimator.hooks import HookRunner, ProgressHook
 from trainer.estimator.host_call import HostCall
 from trainer.estimator.input_position import InputPosition
 from trainer.estimator.input_source import BatchStream
 from trainer.estimator.model import Model
 from trainer.estimator.model_state import Snapshot
 from trainer.estimator.model_steps import TrainingPayload
+from trainer.estimator.model_summaries import ModelSummaries
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.session import StepSession
 from trainer.estimator.step_runner import StepRunner
@@ -112,7 +112,7 @@ class _TrainingCall:
         payload = executable.program.payload
         self._hooks += payload.hooks
         session = StepSession(executable.program.trace)
-        hooks = HookRunner(self._session_hooks(payload), session)
+        hooks = HookRunner(self._session_hooks(), session)
         hooks.begin()
         self._restore(payload, session)
         # First values may include the step of another training.
@@ -136,20 +136,14 @@ class _TrainingCall:
             # The Scaffold has bound itself to it.
             scaffold.init_fn(session)
 
-    def _session_hooks(self, payload: TrainingPayload) -> list[Any]:
+    def _session_hooks(self) -> list[Any]:
         """The hooks to run by TensorFlow 1's protocol: savers and progress hooks are served otherwise."""
-        hooks = [hook for hook in self._hooks if not isinstance(hook, (CheckpointSaverHook, ProgressHook))]
-        every_n_steps = self._model.config.save_summary_steps
-        if payload.summary is None or not every_n_steps:
-            return hooks
-        if not isinstance(self._deployment.engine, TfEngine):
-            logging.warning("the model_fn's summaries are not written: use host_call for summaries on an accelerator")
-            return hooks
-        return [*hooks, ModelSummaryHook(payload.summary, self._events, every_n_steps)]
+        return [hook for hook in self._hooks if not isinstance(hook, (CheckpointSaverHook, ProgressHook))]
 
     def _parts(
         self, executable: Executable, layout: ReplicaLayout, session: StepSession, hooks: HookRunner
     ) -> LoopParts:
+        payload, trace = executable.program.payload, executable.program.trace
         return LoopParts(
             runner=StepRunner(executable, self._deployment.engine),
             layout=layout,
@@ -158,9 +152,8 @@ class _TrainingCall:
             progress_hooks=[hook for hook in self._hooks if isinstance(hook, ProgressHook)],
             checkpointer=self._checkpointer(),
             events=self._events,
-            host_call=HostCall(
-                executable.program.payload.host_call, self._tpu_config.experimental_host_call_every_n_steps
-            ),
+            summaries=ModelSummaries(payload.summaries, trace, self._events, self._model.config.save_summary_steps),
+            host_call=HostCall(payload.host_call, self._tpu_config.experimental_host_call_every_n_steps),
             interrupts=self._model.interrupts,
         )
 

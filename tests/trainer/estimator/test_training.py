@@ -210,16 +210,6 @@ def test_loss_scalars_and_speed_are_written_as_events(tmp_path):
     assert found["examples/sec"][4] == pytest.approx(8 * found["global_step/sec"][4])
 
 
-def test_summaries_of_the_model_fn_are_written_as_events(tmp_path):
-    def model_fn(features, labels, mode, params):
-        spec = programs.model_fn(features, labels, mode, params)
-        v1.summary.scalar("own_loss", spec.loss)
-        return spec
-
-    programs.make_estimator(tmp_path, model_fn, config={"save_summary_steps": 3}).train(programs.input_fn, max_steps=7)
-    assert set(programs.events(tmp_path)["own_loss"]) == {1, 4, 7}
-
-
 def test_progress_is_told(tmp_path):
     class Listener(ProgressHook):
         def __init__(self):
