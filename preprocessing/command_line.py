@@ -13,20 +13,34 @@ INTERRUPTED_EXIT_STATUS = 130
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are `UserError`s, so that they read and exit like all others."""
 
-    def __init__(self, prog: str, description: str):
-        super().__init__(prog=prog, description=description, allow_abbrev=False)
+    def __init__(self, prog: str, description: str, *, epilog: str | None = None):
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raises UserError in place of printing the usage."""
         raise UserError(message, remedy=f"see {self.prog} --help")
 
 
-def run(command: Callable[[Sequence[str]], int], program: str) -> int:
-    """Runs a command on this process's arguments and returns its exit status; `--debug` shows stack traces."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    is_debugging = "--debug" in sys.argv[1:]
+def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status: its own, 2 (the user's mistake) or 130 (Ctrl-C).
+
+    Args:
+      command: takes the arguments, without `--debug`, which shows the stack trace of an error.
+      program: the name before an error.
+      argv: the arguments; by default this process's.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    # What follows `--` belongs to another program.
+    own_count = words.index("--") if "--" in words else len(words)
+    is_debugging = "--debug" in words[:own_count]
     try:
-        return command(arguments)
+        return command([word for word in words[:own_count] if word != "--debug"] + words[own_count:])
     except UserError as error:
         if is_debugging:
             raise

@@ -5,9 +5,8 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
+from preprocessing import command_line
 from trainer.errors import USER_ERROR_EXIT_STATUS, UserError, nearest
-
-INTERRUPTED_EXIT_STATUS = 130
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,24 +38,10 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0, 2 (the user's mistake), 130 (Ctrl-C)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    is_debugging = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    try:
-        return _dispatch(arguments)
-    except UserError as error:
-        if is_debugging:
-            raise
-        print(f"tpu-images: {error}", file=sys.stderr)
-        return USER_ERROR_EXIT_STATUS
-    except KeyboardInterrupt:
-        if is_debugging:
-            raise
-        print("tpu-images: interrupted", file=sys.stderr)
-        return INTERRUPTED_EXIT_STATUS
+    return command_line.run(_dispatch, "tpu-images", argv)
 
 
-def _dispatch(arguments: list[str]) -> int:
+def _dispatch(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0 if arguments else USER_ERROR_EXIT_STATUS

@@ -14,6 +14,7 @@ RANKS = (
         "preprocessing.schema",
         "preprocessing.dataset_info",
         "preprocessing.distribution",
+        "preprocessing.command_line",
         "trainer.errors",
     ),
     ("trainer.config", "trainer.presets", "trainer.replica", "trainer.cloud_environment", "trainer.accelerators"),
@@ -40,6 +41,7 @@ SAME_RANK_ALLOWED = {
     ("preprocessing.dataset_info", "preprocessing.schema"),
     ("preprocessing.dataset_info", "preprocessing.errors"),
     ("preprocessing.distribution", "preprocessing.errors"),
+    ("preprocessing.command_line", "preprocessing.errors"),
     ("trainer.errors", "preprocessing.errors"),
 }
 TAKEN_FROM_PREPROCESSING = {
@@ -47,6 +49,7 @@ TAKEN_FROM_PREPROCESSING = {
     "preprocessing.schema",
     "preprocessing.dataset_info",
     "preprocessing.distribution",
+    "preprocessing.command_line",
 }
 # Heavy or optional packages, and the only rooms that may load them.
 RESERVED_PACKAGES = {

@@ -3,27 +3,9 @@
 import argparse
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from trainer import config, presets
-from trainer.errors import UserError
-
-
-class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are `UserError`s, so that they read and exit like all others."""
-
-    def __init__(self, command: str, description: str, *, epilog: str | None = None):
-        super().__init__(
-            prog=f"tpu-images {command}",
-            description=description,
-            epilog=epilog,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Raises UserError in place of printing the usage."""
-        raise UserError(message, remedy=f"see {self.prog} --help")
 
 
 def parse_with_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, dict]:

@@ -4,8 +4,8 @@ import posixpath
 import time
 from collections.abc import Sequence
 
+from preprocessing.command_line import CommandParser
 from trainer.commands import evaluation_report, summary
-from trainer.commands.arguments import CommandParser
 from trainer.commands.tensorflow_loading import load_tensorflow
 
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("evaluate", "Measure a trained model on every example of one split.")
+    parser = CommandParser("tpu-images evaluate", "Measure a trained model on every example of one split.")
     parser.add_argument("dataset", metavar="DATASET", nargs="?", help="dataset directory (the one trained on)")
     parser.add_argument("--model_dir", metavar="DIR", required=True, help="the trained model")
     parser.add_argument("--split", default="test", help="split to measure on (%(default)s)")

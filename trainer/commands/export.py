@@ -4,9 +4,9 @@ import os
 import posixpath
 from collections.abc import Sequence
 
+from preprocessing.command_line import CommandParser
 from trainer import cloud_environment
 from trainer.commands import summary
-from trainer.commands.arguments import CommandParser
 from trainer.commands.tensorflow_loading import load_tensorflow
 
 
@@ -35,7 +35,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("export", "Write a SavedModel that takes raw image bytes, checked against the live model.")
+    parser = CommandParser(
+        "tpu-images export", "Write a SavedModel that takes raw image bytes, checked against the live model."
+    )
     parser.add_argument("--model_dir", metavar="DIR", required=True, help="the trained model")
     parser.add_argument("--export_dir", metavar="DIR", help="where versions go (MODEL_DIR/export)")
     parser.add_argument("--dataset", metavar="DATASET", help="images to check it on (the dataset trained on)")

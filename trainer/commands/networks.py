@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
+from preprocessing.command_line import CommandParser
 from trainer.commands import terminal
-from trainer.commands.arguments import CommandParser
 from trainer.commands.tensorflow_loading import load_tensorflow
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints the model table; returns the exit status."""
-    CommandParser("networks", "List the networks, with parameters and flops of one image forward.").parse_args(argv)
+    CommandParser(
+        "tpu-images networks", "List the networks, with parameters and flops of one image forward."
+    ).parse_args(argv)
     load_tensorflow()
     from trainer.models import registry  # noqa: PLC0415 - --help must not wait for TensorFlow
 

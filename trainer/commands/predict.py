@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from preprocessing.command_line import CommandParser
 from trainer.commands import summary, terminal
-from trainer.commands.arguments import CommandParser
 from trainer.commands.tensorflow_loading import load_tensorflow
 from trainer.errors import UserError
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("predict", "Classify image files.")
+    parser = CommandParser("tpu-images predict", "Classify image files.")
     parser.add_argument("images", metavar="IMAGES", nargs="+", help="image files, local or gs://")
     parser.add_argument("--export_dir", metavar="DIR", help="an export, or the folder that holds its versions")
     parser.add_argument("--model_dir", metavar="DIR", help="a trained model: its latest checkpoint predicts")

@@ -9,7 +9,8 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainer.commands.arguments import CommandParser, experiment_config, parse_with_settings, settings_help
+from preprocessing.command_line import CommandParser
+from trainer.commands.arguments import experiment_config, parse_with_settings, settings_help
 from trainer.commands.tensorflow_loading import load_tensorflow
 from trainer.commands.terminal import ProgressLine, format_duration
 from trainer.errors import UserError
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "preflight",
+        "tpu-images preflight",
         "Compile the training step with the real TPU compiler, and say what it needs. No TPU, no account.",
         epilog=settings_help(),
     )

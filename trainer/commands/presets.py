@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
+from preprocessing.command_line import CommandParser
 from trainer import presets
 from trainer.commands import terminal
-from trainer.commands.arguments import CommandParser, format_value
+from trainer.commands.arguments import format_value
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints the presets; returns the exit status."""
-    parser = CommandParser("presets", "List the ready configurations, or show one.")
+    parser = CommandParser("tpu-images presets", "List the ready configurations, or show one.")
     parser.add_argument("name", nargs="?", help="preset to show")
     name = parser.parse_args(argv).name
     print(_describe(presets.get(name)) if name else _list())

@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from preprocessing.command_line import CommandParser
 from trainer import accelerators, cloud_environment, config
 from trainer.commands import evaluation_report, summary
 from trainer.commands.arguments import (
-    CommandParser,
     experiment_config,
     format_value,
     parse_with_settings,
@@ -67,7 +67,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("train", "Train on a dataset directory, evaluating as it goes.", epilog=settings_help())
+    parser = CommandParser(
+        "tpu-images train", "Train on a dataset directory, evaluating as it goes.", epilog=settings_help()
+    )
     parser.add_argument("dataset", metavar="DATASET", help="dataset directory, as `convert` wrote it")
     parser.add_argument("--model_dir", metavar="DIR", help="where the model lives; continued if it is there")
     parser.add_argument("--preset", metavar="NAME", help="configuration to start from: tpu-images presets")

@@ -7,7 +7,8 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainer.commands.arguments import CommandParser, parse_with_settings
+from preprocessing.command_line import CommandParser
+from trainer.commands.arguments import parse_with_settings
 from trainer.errors import UserError, nearest
 from trainer.submit import flags
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 def run_target(command: str, targets: Mapping[str, Target], argv: Sequence[str]) -> int:
     """Runs the target that the first word names; raises UserError when there is none, or its libraries are missing."""
     summaries = "\n".join(f"  {name:<12} {target.summary}" for name, target in targets.items())
-    parser = CommandParser(command, f"{command} TARGET --flags", epilog=f"targets:\n{summaries}")
+    parser = CommandParser(f"tpu-images {command}", f"{command} TARGET --flags", epilog=f"targets:\n{summaries}")
     parser.add_argument("target", help=f"tpu-images {command} TARGET --help tells more")
     name = parser.parse_args(argv[:1]).target
     if name not in targets:

@@ -2,7 +2,8 @@
 
 import os
 
-from trainer.commands.arguments import CommandParser, settings_help
+from preprocessing.command_line import CommandParser
+from trainer.commands.arguments import settings_help
 
 TUNING_ALGORITHMS = ("bayesian", "random", "grid")
 
@@ -48,7 +49,7 @@ def tpu_vm_parser() -> CommandParser:
 def local_parser() -> CommandParser:
     """Returns the parser of `submit local`."""
     description = "Pack, install in a clean virtual environment, and train on this machine as Vertex AI would."
-    parser = CommandParser("submit local", description, epilog=settings_help())
+    parser = CommandParser("tpu-images submit local", description, epilog=settings_help())
     add = parser.add_argument
     add("--data", required=True, help="dataset directory")
     add("--preset", default="", help="ready configuration (tpu-images presets)")
@@ -60,7 +61,9 @@ def local_parser() -> CommandParser:
 
 def deploy_parser() -> CommandParser:
     """Returns the parser of `deploy vertex`."""
-    parser = CommandParser("deploy vertex", "Put an exported model into the Model Registry and on an endpoint.")
+    parser = CommandParser(
+        "tpu-images deploy vertex", "Put an exported model into the Model Registry and on an endpoint."
+    )
     add = parser.add_argument
     add("--export_dir", required=True, help="version of an export, gs://.../export/VERSION")
     add("--region", default="us-central1", help="region of Vertex AI (%(default)s)")
@@ -75,7 +78,7 @@ def deploy_parser() -> CommandParser:
 
 
 def _job_parser(command: str, description: str) -> CommandParser:
-    parser = CommandParser(command, description, epilog=settings_help())
+    parser = CommandParser(f"tpu-images {command}", description, epilog=settings_help())
     add = parser.add_argument
     add("--data", required=True, help="dataset directory, gs://...")
     add("--model_dir", required=True, help="where the model goes, gs://...")

@@ -1,12 +1,12 @@
 import pytest
 
+from preprocessing.command_line import CommandParser
 from trainer.commands import arguments
-from trainer.commands.arguments import CommandParser
 from trainer.errors import UserError
 
 
 def parser() -> CommandParser:
-    made = CommandParser("train", "Train.")
+    made = CommandParser("tpu-images train", "Train.")
     made.add_argument("dataset")
     made.add_argument("--model_dir")
     return made
