@@ -9,6 +9,7 @@ from apache_beam import pvalue
 
 from preprocessing import reading, schema, shards, storage, writer
 from preprocessing.errors import UserError
+from preprocessing.image_header import ImageHeader
 from preprocessing.options import ImageOptions
 from preprocessing.quarantine import QuarantinedRow
 from preprocessing.reading import ScannedImage
@@ -38,6 +39,18 @@ class ImageBatch(NamedTuple):
     """Scanned images in one element, for the same reason."""
 
     images: list[ScannedImage]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Beam pickles a batch at every step, also to know its size: plain tuples take a third of the time.
+        return _image_batch, (
+            [(tuple(row), digest, crc, tuple(header), size) for row, digest, crc, header, size in self.images],
+        )
+
+
+def _image_batch(plain: Iterable[tuple[Any, ...]]) -> ImageBatch:
+    return ImageBatch(
+        [ScannedImage(Row(*row), digest, crc, ImageHeader(*header), size) for row, digest, crc, header, size in plain]
+    )
 
 
 class ReadRows(beam.DoFn):
