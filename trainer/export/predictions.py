@@ -110,10 +110,10 @@ def to_text(predictions: Sequence[Prediction], path: str) -> str:
 def _to_csv(predictions: Sequence[Prediction]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("path", "class", "probability", "error"))
+    writer.writerow(("path", "class", "probability", "runner_up", "runner_up_probability", "error"))
     for prediction in predictions:
-        name, probability = prediction.ranked[0] if prediction.ranked else ("", "")
-        writer.writerow([_cell(value) for value in (prediction.path, name, probability, prediction.error)])
+        best, second = [*prediction.ranked, ("", ""), ("", "")][:2]
+        writer.writerow([_cell(value) for value in (prediction.path, *best, *second, prediction.error)])
     return file.getvalue()
 
 

@@ -50,6 +50,23 @@ def test_csv_cells_are_not_formulas(start):
     assert row["path"] == f'\'{start}1+1,"x"\n'
 
 
+def test_csv_holds_the_class_and_the_runner_up():
+    text = predictions.to_text(
+        [
+            Prediction("a", (("cat", 0.9), ("dog", 0.1))),
+            Prediction("only", (("cat", 1.0),)),
+            Prediction("b", error="gone"),
+        ],
+        "x.csv",
+    )
+    assert text.splitlines() == [
+        "path,class,probability,runner_up,runner_up_probability,error",
+        "a,cat,0.9,dog,0.1,",
+        "only,cat,1.0,,,",
+        "b,,,,,gone",
+    ]
+
+
 def test_jsonl_holds_every_rank():
     text = predictions.to_text(
         [Prediction("a", (("cat", 0.9), ("dog", 0.1))), Prediction("b", error="gone")], "x.jsonl"
