@@ -57,6 +57,7 @@ class Model:
         self.state = ModelState(self.programs.store, self.directory)
         self.interrupts = Interrupts()
         self.is_training = False
+        self._names: dict[int, tuple[StepProgram, Mapping[str, str]]] = {}
         self._warm_start_from = warm_starts.checked(warm_start_from)
         self._injects_params = injects_params
 
@@ -91,6 +92,7 @@ class Model:
         """Gives new variables the values of the warm start, if there is one."""
         if self._warm_start_from is not None:
             warm_starts.warm_start(self.programs.store, self._warm_start_from)
+            self.state.changed()
 
     def checkpoint_or_latest(self, path: str | None, purpose: str) -> str | None:
         """Returns the checkpoint to use; None, with a warning, when the model has not been trained."""
@@ -105,16 +107,23 @@ class Model:
 
         Its scaffold may say which variable comes from which name. None stands for the first values of the model.
         """
-        make_scaffold = program.payload.make_scaffold
-        with program.trace.graph.as_default():
-            scaffold = make_scaffold() if make_scaffold else None
+        names = self._names_in_checkpoint(program)
         if path is None:
             self.initialise()
             yield
             return
-        names = restore_names(program.trace, program.variables, scaffold)
         with self.state.holding(path, names, put_back=self.is_training):
             yield
+
+    def _names_in_checkpoint(self, program: StepProgram) -> Mapping[str, str]:
+        """Returns the name in a checkpoint for each variable; asks a scaffold once: it adds to a graph."""
+        if id(program) not in self._names:
+            make_scaffold = program.payload.make_scaffold
+            with program.trace.graph.as_default():
+                scaffold = make_scaffold() if make_scaffold else None
+            # The program is kept too, so that its id stays its own.
+            self._names[id(program)] = program, restore_names(program.trace, program.variables, scaffold)
+        return self._names[id(program)][1]
 
     def call_model_fn(self, features: Any, labels: Any, mode: str, deployment: Deployment) -> Any:
         """Calls the model_fn with the parameters that it gets in a deployment; returns its spec."""

@@ -32,6 +32,8 @@ class ModelState:
         self._store = store
         self._directory = directory
         self._source: str | None = None
+        # Where some variables were loaded from, by which names, when nothing has changed since.
+        self._held: tuple[str, Mapping[str, str]] | None = None
 
     def newest(self) -> Snapshot | None:
         """Returns the newest whole checkpoint; None when there never was one.
@@ -64,6 +66,7 @@ class ModelState:
     def changed(self) -> None:
         """Notes that the variables no longer have the values of a checkpoint."""
         self._source = None
+        self._held = None
 
     def saved_as(self, path: str) -> None:
         """Notes that the variables have just been saved."""
@@ -81,16 +84,17 @@ class ModelState:
         Raises:
           UserError: the checkpoint lacks one of them, or is damaged.
         """
-        is_there = self._source == path and all(name == other for name, other in names.items())
-        if is_there:
+        keeps_names = all(name == other for name, other in names.items())
+        if (self._source == path and keeps_names) or self._held == (path, names):
             yield
             return
         before = {name: self._store[name].numpy() for name in names} if put_back else {}
         source = self._source
-        self._source = None
+        self.changed()
         self._assign(path, names, checkpoints.read(path, names.values()))
-        if not put_back and all(name == other for name, other in names.items()):
-            self._source = path if set(names) >= set(self._store.saved) else None
+        if not put_back:
+            self._held = path, names
+            self._source = path if keeps_names and set(names) >= set(self._store.saved) else None
         try:
             yield
         finally:
@@ -100,6 +104,7 @@ class ModelState:
                 self._source = source
 
     def _assign(self, path: str, names: Mapping[str, str], values: Mapping[str, np.ndarray]) -> None:
+        self._held = None
         missing = sorted(other for other in names.values() if other not in values)
         if missing:
             raise UserError(

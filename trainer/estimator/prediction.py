@@ -1,11 +1,15 @@
 """The prediction loop: one result per example, in the order of the input."""
 
+import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
 from trainer.estimator import replica_batches
 from trainer.estimator.hooks import HookRunner
@@ -16,18 +20,32 @@ from trainer.estimator.step_runner import StepRunner
 
 
 class PredictionLoop:
-    """Runs the steps of one prediction."""
+    """Runs the steps of one prediction.
 
-    def __init__(self, runner: StepRunner, layout: ReplicaLayout, hooks: HookRunner):
+    `loaded` opens a context in which the program has the weights to predict with. Between batches the caller may do
+    anything, even train: they are loaded again then.
+    """
+
+    def __init__(
+        self,
+        runner: StepRunner,
+        layout: ReplicaLayout,
+        hooks: HookRunner,
+        loaded: Callable[[], AbstractContextManager[None]],
+    ):
         self._runner = runner
         self._layout = layout
         self._hooks = hooks
+        self._loaded = loaded
 
     def run(self, batches: Iterator[Sequence[tf.Tensor]]) -> Iterator[Any]:
         """Yields the predictions of each batch, as arrays."""
-        self._hooks.after_create_session()
+        with self._loaded():
+            self._hooks.after_create_session()
         for batch in batches:
-            yield self._predict(batch)
+            with self._loaded():
+                predictions = self._predict(batch)
+            yield predictions
             if self._hooks.stop_requested:
                 break
         self._hooks.end()
@@ -83,6 +101,33 @@ def examples(predictions: Any) -> Iterator[Any]:
             yield predictions[row]
 
 
+class _Turns:
+    """Whose weights an executable has: several predictions may take turns."""
+
+    def __init__(self, executable: Executable):
+        self.executable = executable
+        self.owner: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Weights:
+    """The weights of one prediction: those of the checkpoint `path`, or first values without one."""
+
+    model: Model
+    path: str | None
+    turns: _Turns
+
+    @contextlib.contextmanager
+    def loaded(self) -> Iterator[None]:
+        """Inside the `with` block, the executable has them."""
+        executable = self.turns.executable
+        with self.model.holding(self.path, executable.program):
+            if self.turns.owner is not self:
+                executable.read_state()
+                self.turns.owner = self
+            yield
+
+
 def predict(
     model: Model,
     input_fn: Callable[..., Any],
@@ -109,12 +154,11 @@ def predict(
     program = executable.program
     runner = HookRunner([*hooks, *program.payload.hooks], StepSession(program.trace))
     runner.begin()
-    loop = PredictionLoop(StepRunner(executable, layout.deployment.engine), layout, runner)
-    with model.holding(path, program):
-        executable.read_state()
-        for batch in loop.run(layout.host_batches(streams)):
-            chosen = selected(batch, predict_keys)
-            if yield_single_examples:
-                yield from examples(chosen)
-            else:
-                yield chosen
+    weights = _Weights(model, path, model.programs.companion(executable, _Turns))
+    loop = PredictionLoop(StepRunner(executable, layout.deployment.engine), layout, runner, weights.loaded)
+    for batch in loop.run(layout.host_batches(streams)):
+        chosen = selected(batch, predict_keys)
+        if yield_single_examples:
+            yield from examples(chosen)
+        else:
+            yield chosen

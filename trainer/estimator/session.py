@@ -2,12 +2,23 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from trainer.engine import effects
 from trainer.engine.step_program import StepTrace
+
+
+class StateOwner(Protocol):
+    """Has the state of a training somewhere else than in its variables."""
+
+    def write_state(self) -> None:
+        """Brings the variables up to date."""
+
+    def read_state(self) -> None:
+        """Takes over the values of the variables."""
 
 
 class StepSession:
@@ -17,11 +28,21 @@ class StepSession:
         self._trace = trace
         self._functions: dict[tuple[str, ...], Any] = {}
         self._reads: dict[str, tf.Tensor] = {}
+        self._owner: StateOwner | None = None
 
     @property
     def graph(self) -> tf.Graph:
         """The graph of the step."""
         return self._trace.graph
+
+    def follow(self, owner: StateOwner) -> None:
+        """From now on `run` sees and changes the state that `owner` has."""
+        self._owner = owner
+
+    def update_variables(self) -> None:
+        """Brings the variables up to date with the steps so far; waits for them."""
+        if self._owner is not None:
+            self._owner.write_state()
 
     def extending_graph(self) -> AbstractContextManager[None]:
         """Inside the `with` block operations and variables may be added to the graph."""
@@ -52,7 +73,11 @@ class StepSession:
         flat = tf.nest.flatten(elements, expand_composites=True)
         tensors = [element for element in flat if not isinstance(element, tf.Operation)]
         fed_values = [tf.convert_to_tensor(value, feed.dtype) for feed, value in feeds]
-        values = iter(self._function(flat, tensors, [feed for feed, _ in feeds])(*fed_values))
+        function = self._function(flat, tensors, [feed for feed, _ in feeds])
+        self.update_variables()
+        values = iter(function(*fed_values))
+        if self._owner is not None and any(map(effects.has_effect, function.graph.get_operations())):
+            self._owner.read_state()
         results = [None if isinstance(element, tf.Operation) else _to_numpy(next(values)) for element in flat]
         return tf.nest.pack_sequence_as(elements, results, expand_composites=True)
 

@@ -14,11 +14,13 @@ class StepRunner:
     """Runs steps of one program, or of the variants of it that fetch what hooks want to see."""
 
     def __init__(self, executable: Executable, engine: Engine):
+        self.program = executable.program
         self._engine = engine
         self._trace = executable.program.trace
         self._current = executable
         self._variants: dict[tuple[tuple[str, ...], tuple[str, ...]], Executable] = {((), ()): executable}
         self._fetches: dict[str, Any] = {}
+        self._is_ahead = False
 
     def run(self, batch: Sequence[tf.Tensor], request: StepRequest | None = None) -> Mapping[str, Any]:
         """Runs one step; returns its outputs by name, those of the request under `fetches`."""
@@ -26,12 +28,20 @@ class StepRunner:
         if request is not None and (request.fetches or request.feeds or self._fetches):
             feeds = self._switch(request)
         flat = self._current([*batch, *feeds])
+        self._is_ahead = True
         outputs = self._current.program.pack_outputs(flat)
         return {**outputs["per_replica"], **outputs["replicated"]}
 
     def write_state(self) -> None:
         """Brings the variables up to date."""
-        self._current.write_state()
+        if self._is_ahead:
+            self._current.write_state()
+            self._is_ahead = False
+
+    def read_state(self) -> None:
+        """Takes over the values of the variables."""
+        self._current.read_state()
+        self._is_ahead = False
 
     def _switch(self, request: StepRequest) -> list[tf.Tensor]:
         if isinstance(self._engine, TfEngine):
@@ -44,7 +54,7 @@ class StepRunner:
         if key not in self._variants:
             self._variants[key] = self._engine.load(self._trace.program(dict(self._fetches), fed))
         if self._variants[key] is not self._current:
-            self._current.write_state()
+            self.write_state()
             self._current = self._variants[key]
             self._current.read_state()
         return [tf.convert_to_tensor(request.feeds[tensor.name], tensor.dtype) for tensor in fed]

@@ -8,7 +8,6 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
 from trainer.estimator import calls
 from trainer.estimator.cadence import Cadence
@@ -118,10 +117,12 @@ class _TrainingCall:
         # First values may include the step of another training.
         self._first_step = int(self._model.programs.store.global_step.numpy())
         executable.read_state()
+        self._model.state.changed()
+        runner = StepRunner(executable, self._deployment.engine)
+        session.follow(runner)
         hooks.after_create_session()
-        TrainLoop(self._parts(executable, layout, session, hooks), self._settings(), self._first_step).run(
-            layout.host_batches(streams)
-        )
+        parts = self._parts(runner, layout, session, hooks)
+        TrainLoop(parts, self._settings(), self._first_step).run(layout.host_batches(streams))
         position.end()
         self._events.close()
 
@@ -140,12 +141,10 @@ class _TrainingCall:
         """The hooks to run by TensorFlow 1's protocol: savers and progress hooks are served otherwise."""
         return [hook for hook in self._hooks if not isinstance(hook, (CheckpointSaverHook, ProgressHook))]
 
-    def _parts(
-        self, executable: Executable, layout: ReplicaLayout, session: StepSession, hooks: HookRunner
-    ) -> LoopParts:
-        payload, trace = executable.program.payload, executable.program.trace
+    def _parts(self, runner: StepRunner, layout: ReplicaLayout, session: StepSession, hooks: HookRunner) -> LoopParts:
+        payload, trace = runner.program.payload, runner.program.trace
         return LoopParts(
-            runner=StepRunner(executable, self._deployment.engine),
+            runner=runner,
             layout=layout,
             session=session,
             hooks=hooks,

@@ -61,6 +61,23 @@ def test_the_program_is_traced_once(tmp_path):
     assert num_calls == {ModeKeys.TRAIN: 1, ModeKeys.EVAL: 1}
 
 
+def test_a_training_that_broke_off_is_evaluated_at_its_checkpoint(trained):
+    class Break(v1.train.SessionRunHook):
+        def __init__(self):
+            self.results = []
+
+        def after_run(self, run_context, run_values):
+            self.results.append(trained.evaluate(programs.input_fn))
+            if len(self.results) == 2:
+                raise ConnectionError
+
+    expected = trained.evaluate(programs.input_fn)
+    hook = Break()
+    with pytest.raises(ConnectionError):
+        trained.train(programs.input_fn, steps=5, hooks=[hook])
+    assert [*hook.results, trained.evaluate(programs.input_fn)] == [expected] * 3
+
+
 def test_another_checkpoint_can_be_evaluated(trained):
     result = trained.evaluate(programs.input_fn, checkpoint_path=trained.model_dir + "/model.ckpt-0")
     assert result["global_step"] == 0

@@ -177,3 +177,28 @@ def test_a_session_does_not_run_what_needs_a_batch(tmp_path):
 
     with pytest.raises(ValueError, match="fetch what depends on it together with a step"):
         train(tmp_path, Asking())
+
+
+@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:4"}}], ids=["tf", "mock:4"])
+def test_a_session_sees_and_changes_the_state_between_steps(tmp_path, arguments):
+    class Resetting(v1.train.SessionRunHook):
+        def __init__(self):
+            self.seen = []
+
+        def begin(self):
+            self.weights = next(variable for variable in v1.trainable_variables() if variable.op.name == "weights")
+            self.reset = self.weights.assign([7.0, 7.0, 7.0])
+
+        def after_run(self, run_context, run_values):
+            step, weights = run_context.session.run([v1.train.get_global_step(), self.weights])
+            self.seen.append((step, weights.tolist()))
+            if step == 2:
+                run_context.session.run(self.reset)
+
+    hook = Resetting()
+    estimator = programs.make_estimator(tmp_path, **arguments)
+    estimator.train(programs.input_fn, max_steps=3, hooks=[hook])
+    assert [step for step, _ in hook.seen] == [1, 2, 3]
+    assert hook.seen[0][1] != hook.seen[1][1]
+    np.testing.assert_allclose(hook.seen[2][1], 7, atol=2)
+    np.testing.assert_array_equal(estimator.get_variable_value("weights"), np.float32(hook.seen[2][1]))

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.estimator import ModeKeys
+from trainer.estimator import ModeKeys, TPUEstimatorSpec, checkpoints
 
 from . import programs
+
+v1 = tf.compat.v1
 
 
 @pytest.fixture(name="trained")
@@ -94,3 +96,60 @@ def test_predictions_may_be_text(tmp_path):
     )
     found = [one["name"].decode() for one in estimator.predict(programs.input_fn)]
     assert found == [names[int(value > 0)] for value in programs.FEATURES[:, 0]]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:4"}}], ids=["tf", "mock:4"])
+def test_a_prediction_keeps_its_checkpoint_whatever_happens_meanwhile(tmp_path, arguments):
+    estimator = programs.make_estimator(tmp_path, **arguments)
+    estimator.train(programs.input_fn, max_steps=3)
+    first, newest = tmp_path / "model.ckpt-0", estimator.latest_checkpoint()
+    expected = list(estimator.predict(programs.input_fn, "value"))
+    of_first = estimator.predict(programs.input_fn, "value", checkpoint_path=str(first))
+    of_newest = estimator.predict(programs.input_fn, "value", checkpoint_path=newest)
+    found = [next(of_newest)]
+    assert next(of_first)["value"] == 0
+    estimator.evaluate(programs.input_fn, checkpoint_path=str(first))
+    estimator.train(programs.input_fn, steps=3)
+    assert all(one["value"] == 0 for one in of_first)
+    np.testing.assert_allclose([one["value"] for one in [*found, *of_newest]], [one["value"] for one in expected])
+
+
+def test_averages_are_read_once_for_a_prediction(tmp_path, monkeypatch):
+    reads = []
+
+    def model_fn(features, labels, mode, params):
+        values = programs.predicted(features)
+        if mode == ModeKeys.TRAIN:
+            loss = tf.reduce_mean((values - labels) ** 2)
+            return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+        (weights,) = v1.trainable_variables()
+
+        def scaffold_fn():
+            reads.append("scaffold")
+            return v1.train.Scaffold(saver=v1.train.Saver({"weights/Momentum": weights}))
+
+        return TPUEstimatorSpec(mode, predictions={"value": values}, scaffold_fn=scaffold_fn)
+
+    estimator = programs.make_estimator(tmp_path, model_fn)
+    estimator.train(programs.input_fn, max_steps=2)
+    original = checkpoints.read
+    monkeypatch.setattr(checkpoints, "read", lambda *args: reads.append("checkpoint") or original(*args))
+    found = [one["value"] for _ in range(2) for one in estimator.predict(programs.input_fn)]
+    assert reads == ["scaffold", "checkpoint"]
+    momentum = original(estimator.latest_checkpoint())["weights/Momentum"]
+    np.testing.assert_allclose(found, np.tile(programs.FEATURES @ momentum, 2), rtol=1e-5)
+
+
+def test_a_prediction_that_is_left_open_does_not_disturb_training(tmp_path):
+    class Predicting(v1.train.SessionRunHook):
+        def after_run(self, run_context, run_values):
+            path = str(tmp_path / "disturbed" / "model.ckpt-0")
+            self.open_prediction = estimator.predict(programs.input_fn, checkpoint_path=path)
+            assert next(self.open_prediction)["value"] == 0
+
+    weights = []
+    for name, hooks in {"alone": [], "disturbed": [Predicting()]}.items():
+        estimator = programs.make_estimator(tmp_path / name)
+        estimator.train(programs.input_fn, max_steps=4, hooks=hooks)
+        weights.append(estimator.get_variable_value("weights"))
+    np.testing.assert_array_equal(*weights)
