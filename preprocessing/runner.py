@@ -89,10 +89,23 @@ def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions) -> None:
         # Beam appends the name of the step, which says nothing to the user.
         raise UserError(str(error).partition(" [while running")[0]) from error
     except RuntimeError as error:
-        # Within a step, Beam makes one of whatever is raised, of Ctrl-C too.
-        if str(error).startswith("KeyboardInterrupt"):
-            raise KeyboardInterrupt from error
-        raise
+        raised = _raised_in_step(error)
+        if raised is error:
+            raise
+        raise raised from error
+
+
+def _raised_in_step(error: RuntimeError) -> BaseException:
+    """Returns what a step raised and the user is to know, of Ctrl-C too: Beam makes a RuntimeError of it."""
+    if isinstance(error.__context__, KeyboardInterrupt | OSError):
+        return error.__context__
+    # What another process raised is here the text of its trace.
+    last_line = str(error).strip().rpartition("\n")[2].partition(" [while running")[0]
+    for name, kind in (("UserError: ", UserError), ("OSError: ", OSError)):
+        _, found, text = last_line.partition(name)
+        if found:
+            return kind(text)
+    return error
 
 
 def dry_run_text(options: RunnerOptions, workplace: Workplace) -> str:

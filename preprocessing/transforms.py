@@ -8,7 +8,6 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from preprocessing import reading, schema, shards, storage, writer
-from preprocessing.errors import UserError
 from preprocessing.image_header import ImageHeader
 from preprocessing.options import ImageOptions
 from preprocessing.quarantine import QuarantinedRow
@@ -177,10 +176,7 @@ class WriteShard(WorkerDoFn):
         (split, index, num_shards), batches = element
         path = storage.join(self._folder, schema.shard_file_name(split, index, num_shards))
         images = itertools.chain.from_iterable(batch.images for batch in batches)
-        try:
-            shard, not_written = writer.write_shard(path, split, images, self._rules, self.worker)
-        except OSError as error:
-            raise UserError(f"the output cannot be written ({error.strerror or error})") from error
+        shard, not_written = writer.write_shard(path, split, images, self._rules, self.worker)
         yield from quarantined_outputs(not_written)
         yield shard
 

@@ -1,4 +1,5 @@
 import json
+import re
 import pathlib
 import subprocess
 import sys
@@ -123,11 +124,31 @@ def test_a_dry_run_of_another_runner_shows_nothing(photos, tmp_path):
         task.main([str(photos), str(tmp_path / "dataset"), "--dry_run"])
 
 
-def test_a_full_disk_is_one_line_and_nothing_is_left(photos, tmp_path):
-    program = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000));"
+# With files of at most so many bytes, what is written first fails, or shards, or the last lists, or the report.
+@pytest.mark.parametrize(
+    ("most_bytes", "flags"),
+    [
+        (10, []),
+        (4_000, []),
+        (20_000, ["--num_shards=40"]),
+        (20_000, ["--num_shards=40", "--curate"]),
+        pytest.param(4_000, ["--num_workers=2"], marks=pytest.mark.slow),
+    ],
+    ids=["counts", "shards", "list", "report", "shards of two processes"],
+)
+def test_a_full_disk_is_one_line_and_nothing_is_left(photos, tmp_path, most_bytes, flags):
+    if "--curate" not in flags:
+        for number in range(200):
+            (photos / "cat" / f"damaged_{number}.jpg").write_bytes(b"\xff\xd8\xff")
+    program = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes}, {most_bytes}));"
     program += "from preprocessing import command_line, task; sys.exit(command_line.run(task.main, 'convert'))"
-    command = [sys.executable, "-c", program, str(photos), str(tmp_path / "out" / "dataset")]
+    target = tmp_path / "out" / "dataset"
+    command = [sys.executable, "-c", program, str(photos), str(target), "--max_bad_fraction=1", *flags]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 2
-    assert finished.stderr.splitlines() == ["convert: the output cannot be written (File too large)"]
+    lines = finished.stderr.splitlines()
+    if "--num_workers=2" in flags:  # the processes say so too
+        assert re.fullmatch(rf"convert: {target}: cannot be written \(.*File too large.*\)", lines[-1])
+    else:
+        assert lines == [f"convert: {target}: cannot be written (File too large)"]
     assert list((tmp_path / "out").iterdir()) == []
