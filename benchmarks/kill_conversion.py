@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--num_images", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     arguments, convert_flags = parser.parse_known_args()
-    moments = random.Random(arguments.seed)
+    moments = random.Random(arguments.seed)  # noqa: S311 - nobody must not guess them
     with tempfile.TemporaryDirectory() as scratch:
         images, target = pathlib.Path(scratch, "images"), pathlib.Path(scratch, "out", "dataset")
         write_images(images, arguments.num_images)

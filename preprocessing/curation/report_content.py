@@ -49,11 +49,17 @@ class ReportContent:
 
     @functools.cached_property
     def by_issue(self) -> dict[Issue, list[Finding]]:
-        """The findings of each issue that has some, the worst issues and the worst findings first."""
+        """The findings of each issue that has some, the worst issues and the worst findings first.
+
+        Of the two findings about a pair of images, each naming the other, there is one.
+        """
         found: dict[Issue, list[Finding]] = {}
         for finding in self.findings:
             found.setdefault(finding.issue, []).append(finding)
-        return {issue: sorted(found[issue], key=_worst_first) for issue in sorted(found, key=_ISSUE_ORDER.index)}
+        return {
+            issue: list(_without_mirrored(sorted(found[issue], key=_worst_first)))
+            for issue in sorted(found, key=_ISSUE_ORDER.index)
+        }
 
     @functools.cached_property
     def class_issues(self) -> dict[str, collections.Counter[Issue]]:
@@ -91,18 +97,20 @@ _ISSUE_ORDER = sorted(Issue, key=lambda issue: (list(Severity).index(KINDS[issue
 
 
 def examples(findings: Iterable[Finding], number: int) -> list[Finding]:
-    """Returns some of the sorted findings: one of each class in turn, so that a large class does not hide others.
-
-    Of the two findings about a pair of images, one is enough.
-    """
+    """Returns some of the sorted findings: one of each class in turn, so that a large class does not hide others."""
     by_label: dict[str, list[Finding]] = collections.defaultdict(list)
-    pairs = set()
     for finding in findings:
-        if finding.partner is None or (finding.partner, finding.image) not in pairs:
-            by_label[finding.image.label].append(finding)
-            pairs.add((finding.image, finding.partner))
+        by_label[finding.image.label].append(finding)
     in_turn = itertools.zip_longest(*by_label.values())
     return list(itertools.islice((each for each in itertools.chain.from_iterable(in_turn) if each), number))
+
+
+def _without_mirrored(findings: Iterable[Finding]) -> Iterator[Finding]:
+    pairs = set()
+    for finding in findings:
+        if finding.image == finding.partner or (finding.partner, finding.image) not in pairs:
+            pairs.add((finding.image, finding.partner))
+            yield finding
 
 
 def _worst_first(finding: Finding) -> tuple:

@@ -57,3 +57,11 @@ def test_names_survive(name):
 
 def test_every_text_can_be_encoded():
     assert "broken \\udc80 name" in issues_csv.to_csv(contents.content_of_strings()).encode().decode()
+
+
+def test_a_pair_has_one_line_and_a_row_that_is_there_three_times_two():
+    one = contents.pair(Issue.LABEL_CONFLICTS)
+    mirrored = one._replace(image=one.partner, partner=one.image)
+    again = one._replace(issue=Issue.EXACT_DUPLICATES, partner=one.image)
+    rows = read(issues_csv.to_csv(contents.content([one, mirrored, again, again])))
+    assert [row["issue"] for row in rows] == ["label_conflicts", "exact_duplicates", "exact_duplicates"]
