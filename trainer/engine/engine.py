@@ -1,6 +1,7 @@
 """What every engine offers: it loads a step program and runs it, one call a step."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -61,6 +62,10 @@ class Engine(Protocol):
 
     def replica_context(self) -> replica.ReplicaContext:
         """Returns the context to open around a trace."""
+        ...
+
+    def profiling(self, directory: str) -> AbstractContextManager[Any]:
+        """Inside the `with` block, records what the devices do, for TensorBoard's profile page."""
         ...
 
     def load(self, program: step_program.StepProgram) -> Executable:

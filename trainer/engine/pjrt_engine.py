@@ -7,6 +7,7 @@ variables between runs; it touches no device.
 import collections
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -56,6 +57,10 @@ class PjrtEngine:
         """Returns the context in which replicas are told apart and sums over them are taken on the devices."""
         return replica_context(self.num_replicas)
 
+    def profiling(self, directory: str) -> AbstractContextManager[Any]:
+        """Records a profile by JAX's profiler."""
+        return jax.profiler.trace(directory)
+
     def load(self, program: step_program.StepProgram) -> "PjrtExecutable":
         """Returns the program compiled, its state on the devices.
 
@@ -81,7 +86,7 @@ def replica_context(num_replicas: int) -> replica.ReplicaContext:
 
         return summed(value)
 
-    return replica.ReplicaContext(num_replicas, all_reduce_sum, replica_id=gen_xla_ops.xla_replica_id)
+    return replica.ReplicaContext(num_replicas, all_reduce_sum, gen_xla_ops.xla_replica_id, is_for_xla=True)
 
 
 def _all_reduce(value: tf.Tensor, groups: list[list[int]]) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """The `tf` engine: runs the step program as the TensorFlow function it is, on CPU or one GPU."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
@@ -38,6 +39,10 @@ class TfEngine:
     def replica_context(self) -> replica.ReplicaContext:
         """Returns the context of a lone replica."""
         return replica.ReplicaContext()
+
+    def profiling(self, directory: str) -> AbstractContextManager[Any]:
+        """Records a profile by TensorFlow's profiler."""
+        return tf.profiler.experimental.Profile(directory)
 
     def load(self, program: step_program.StepProgram) -> TfExecutable:
         """Returns the program, ready to run."""

@@ -1,9 +1,19 @@
 """The Estimator interface, `TPUEstimator` first of all, on today's TensorFlow."""
 
 from trainer.engine.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec
+from trainer.estimator.early_stopping import (
+    make_early_stopping_hook,
+    stop_if_higher_hook,
+    stop_if_lower_hook,
+    stop_if_no_decrease_hook,
+    stop_if_no_increase_hook,
+)
 from trainer.estimator.estimator import Estimator
+from trainer.estimator.evaluator_hook import InMemoryEvaluatorHook
 from trainer.estimator.exporters import BestExporter, Exporter, FinalExporter, LatestExporter
 from trainer.estimator.hooks import Progress, ProgressHook
+from trainer.estimator.profiler_hook import ProfilerHook
+from trainer.estimator.stop_hooks import make_stop_at_checkpoint_step_hook
 from trainer.estimator.tpu_config import InputPipelineConfig, RunConfig, TPUConfig
 from trainer.estimator.tpu_context import TPUContext
 from trainer.estimator.tpu_estimator import TPUEstimator
@@ -17,9 +27,11 @@ __all__ = [
     "EvalSpec",
     "Exporter",
     "FinalExporter",
+    "InMemoryEvaluatorHook",
     "InputPipelineConfig",
     "LatestExporter",
     "ModeKeys",
+    "ProfilerHook",
     "Progress",
     "ProgressHook",
     "RunConfig",
@@ -29,5 +41,11 @@ __all__ = [
     "TPUEstimatorSpec",
     "TrainSpec",
     "WarmStartSettings",
+    "make_early_stopping_hook",
+    "make_stop_at_checkpoint_step_hook",
+    "stop_if_higher_hook",
+    "stop_if_lower_hook",
+    "stop_if_no_decrease_hook",
+    "stop_if_no_increase_hook",
     "train_and_evaluate",
 ]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from trainer.estimator.cadence import Cadence
+from trainer.estimator.eager import eagerly
 from trainer.estimator.hooks import SessionRunHook
 
 DEFAULT_SECS = 60
@@ -112,6 +113,7 @@ def stop_if_no_decrease_hook(
     return _metric_hook(estimator, _Metric(metric_name, eval_dir, min_steps), decide, run_every_secs, run_every_steps)
 
 
+@eagerly
 def read_eval_metrics(eval_dir: str) -> Mapping[int, Mapping[str, float]]:
     """Returns the metrics of all evaluations in a directory of events, by global step, in the order of steps."""
     found: dict[int, dict[str, float]] = collections.defaultdict(dict)

@@ -15,8 +15,9 @@ from trainer.engine.tf_engine import TfEngine
 from trainer.errors import UserError
 from trainer.estimator import calls, evaluation, export, prediction, training
 from trainer.estimator.eager import eager_iterator, eagerly
+from trainer.estimator.evaluation import Evaluation
 from trainer.estimator.export import Predictor
-from trainer.estimator.export_outputs import ServingInputReceiver
+from trainer.estimator.export_outputs import InputReceiver
 from trainer.estimator.model import Model
 from trainer.estimator.run_config import RunConfig
 from trainer.estimator.tpu_context import Deployment
@@ -24,7 +25,7 @@ from trainer.estimator.training import TrainingLimits
 
 _PUBLIC_METHODS = (
     "train", "evaluate", "predict", "export_saved_model", "latest_checkpoint", "get_variable_names",
-    "get_variable_value", "eval_dir",
+    "get_variable_value", "eval_dir", "experimental_export_all_saved_models",
 )  # fmt: skip
 
 
@@ -186,6 +187,14 @@ class Estimator:
         """
         return evaluation.evaluate(self._model, input_fn, steps, _checked_hooks(hooks), checkpoint_path, name)
 
+    @eagerly
+    def evaluate_present(self, on: Evaluation, name: str | None = None) -> dict[str, Any]:
+        """Evaluates the model as it is in the middle of training, without a checkpoint; otherwise as `evaluate`.
+
+        For hooks: see `InMemoryEvaluatorHook`.
+        """
+        return evaluation.evaluate_present(self._model, on, name)
+
     def predict(
         self,
         input_fn: Callable[..., Any],
@@ -218,7 +227,7 @@ class Estimator:
     def export_saved_model(
         self,
         export_dir_base: str,
-        serving_input_receiver_fn: Callable[[], ServingInputReceiver],
+        serving_input_receiver_fn: Callable[[], InputReceiver],
         assets_extra: Mapping[str, str] | None = None,
         as_text: bool = False,
         checkpoint_path: str | None = None,
@@ -232,20 +241,46 @@ class Estimator:
           assets_extra: by path below `assets.extra`, files to copy.
           as_text: accepted; SavedModels are binary.
           checkpoint_path: a checkpoint of this model; None for the newest.
-          experimental_mode: prediction only.
+          experimental_mode: see `experimental_export_all_saved_models`.
 
         Raises:
           ValueError: the model has not been trained.
         """
-        del as_text
-        if experimental_mode != ModeKeys.PREDICT:
-            raise ValueError(f"only mode {ModeKeys.PREDICT!r} can be exported, got {experimental_mode!r}")
-        path = checkpoint_path or self._trained_checkpoint()
-        return export.export_saved_model(
-            self._model, os.fspath(export_dir_base), serving_input_receiver_fn, path, assets_extra
+        receiver_fns = {experimental_mode: serving_input_receiver_fn}
+        return self.experimental_export_all_saved_models(
+            export_dir_base, receiver_fns, assets_extra, as_text, checkpoint_path
         )
 
     export_savedmodel = export_saved_model
+
+    @eagerly
+    def experimental_export_all_saved_models(
+        self,
+        export_dir_base: str,
+        input_receiver_fn_map: Mapping[str, Callable[[], InputReceiver]],
+        assets_extra: Mapping[str, str] | None = None,
+        as_text: bool = False,
+        checkpoint_path: str | None = None,
+    ) -> str:
+        """Writes several modes of a checkpoint as one SavedModel; returns its directory.
+
+        The signatures of prediction are as in `export_saved_model`. That of training is named `train`, and trains; that
+        of evaluation `eval`. Their outputs are `loss`, `predictions/...` and `metrics/NAME/{value,update_op}`. All are
+        in one graph with the tag `serve`.
+
+        Args:
+          export_dir_base: as in `export_saved_model`.
+          input_receiver_fn_map: by mode, what returns a `ServingInputReceiver` or `SupervisedInputReceiver`.
+          assets_extra, as_text, checkpoint_path: as in `export_saved_model`.
+
+        Raises:
+          ValueError: the model has not been trained, or there is no mode.
+        """
+        del as_text
+        path = checkpoint_path or self._trained_checkpoint()
+        return export.export_saved_model(
+            self._model, os.fspath(export_dir_base), input_receiver_fn_map, path, assets_extra
+        )
 
     @eagerly
     def predictor(self, checkpoint_path: str | None = None) -> Predictor:

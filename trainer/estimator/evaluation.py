@@ -1,5 +1,7 @@
 """The evaluation loop: every example once, the metrics on the host."""
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -125,6 +127,19 @@ def _evaluator(model: Model, layout: ReplicaLayout) -> Evaluator:
     return model.programs.companion(executable, Evaluator)
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate on: an input_fn, how many of its batches (None for all), and `SessionRunHook`s."""
+
+    input_fn: Callable[..., Any]
+    steps: int | None = None
+    hooks: Sequence[Any] = ()
+
+    def __post_init__(self):
+        if self.steps is not None and self.steps <= 0:
+            raise ValueError(f"Must specify steps > 0, given: {self.steps}")
+
+
 def evaluate(
     model: Model,
     input_fn: Callable[..., Any],
@@ -146,20 +161,37 @@ def evaluate(
     Returns:
       The metrics by name, with `loss` and `global_step`.
     """
-    if steps is not None and steps <= 0:
-        raise ValueError(f"Must specify steps > 0, given: {steps}")
     path = model.checkpoint_or_latest(checkpoint_path, "evaluate")
-    streams = model.streams(input_fn, ModeKeys.EVAL)
+    values = _values(model, Evaluation(input_fn, steps, hooks), functools.partial(model.holding, path))
+    return _reported(model, values, checkpoints.global_step(path) if path else 0, name)
+
+
+def evaluate_present(model: Model, evaluation: Evaluation, name: str | None = None) -> dict[str, Any]:
+    """Evaluates the variables as they are, in the middle of training; otherwise as `evaluate`.
+
+    A signal does not end it: training will save first.
+    """
+    values = _values(model, evaluation, model.holding_present, Interrupts())
+    return _reported(model, values, int(model.programs.store.global_step.numpy()), name)
+
+
+def _values(
+    model: Model, evaluation: Evaluation, holding: Callable[..., Any], interrupts: Interrupts | None = None
+) -> dict[str, Any]:
+    streams = model.streams(evaluation.input_fn, ModeKeys.EVAL)
     layout = model.layout(streams, ModeKeys.EVAL)
     evaluator = _evaluator(model, layout)
     program = evaluator.executable.program
-    runner = HookRunner([*hooks, *program.payload.hooks], StepSession(program.trace))
+    runner = HookRunner([*evaluation.hooks, *program.payload.hooks], StepSession(program.trace))
     runner.begin()
-    with model.holding(path, program):
+    with holding(program):
         evaluator.executable.read_state()
         loop = EvaluationLoop(evaluator, layout, model.programs, runner)
-        values = loop.run(layout.host_batches(streams), steps, model.interrupts)
-    step = checkpoints.global_step(path) if path else 0
+        return loop.run(layout.host_batches(streams), evaluation.steps, interrupts or model.interrupts)
+
+
+def _reported(model: Model, values: dict[str, Any], step: int, name: str | None) -> dict[str, Any]:
+    """Writes the metrics as events and to the log; returns them with the step."""
     result = {**values, "global_step": step}
     logging.info("evaluated step %d: %s", step, ", ".join(f"{key} = {value}" for key, value in sorted(result.items())))
     events = EventWriter(model.eval_dir(name))

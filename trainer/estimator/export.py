@@ -6,20 +6,23 @@ Both have variables of their own: training may go on meanwhile.
 import dataclasses
 import posixpath
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 from absl import logging
 
 from trainer.engine.engine import Executable
-from trainer.engine.spec import ModeKeys
+from trainer.engine.spec import ModeKeys, TPUEstimatorSpec
 from trainer.engine.step_program import StepProgram, StepResult
 from trainer.engine.tf_engine import TfEngine
-from trainer.estimator import export_outputs, model_steps
-from trainer.estimator.export_outputs import ServingInputReceiver
+from trainer.estimator import evaluation_metrics, export_outputs, model_steps
+from trainer.estimator.export_outputs import InputReceiver
 from trainer.estimator.model import Model
 from trainer.estimator.tpu_context import Deployment
+
+# Training first: it makes the most variables, and its names for them hold.
+_MODES = (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT)
 
 
 class Predictor(tf.Module):
@@ -53,7 +56,7 @@ class Predictor(tf.Module):
 def export_saved_model(
     model: Model,
     export_dir_base: str,
-    serving_input_receiver_fn: Callable[[], ServingInputReceiver],
+    input_receiver_fns: Mapping[str, Callable[[], InputReceiver]],
     checkpoint_path: str,
     assets_extra: Mapping[str, str] | None = None,
 ) -> str:
@@ -62,45 +65,66 @@ def export_saved_model(
     Args:
       model: what to export.
       export_dir_base: the directory of all exports.
-      serving_input_receiver_fn: makes the placeholders that callers feed, and the features made of them.
+      input_receiver_fns: by mode, what makes the placeholders that callers feed, and the features (and labels) made
+        of them.
       checkpoint_path: the weights.
       assets_extra: by path below `assets.extra`, files to copy.
+
+    Raises:
+      ValueError: there is no mode, or one that does not exist.
     """
+    if not input_receiver_fns or not set(input_receiver_fns) <= set(_MODES):
+        raise ValueError(f"give an input_receiver_fn for modes among {_MODES}, got {list(input_receiver_fns)}")
     isolated = model.isolated()
-    program = _serving_program(isolated, serving_input_receiver_fn)
-    with isolated.holding(checkpoint_path, program):
+    programs = [_program(isolated, mode, input_receiver_fns[mode]) for mode in _MODES if mode in input_receiver_fns]
+    with isolated.holding(checkpoint_path, *programs):
         export_dir = _new_export_dir(export_dir_base)
         temporary_dir = posixpath.join(export_dir_base, f"temp-{posixpath.basename(export_dir)}")
         module = tf.Module()
-        module.model_variables = list(program.variables)
-        tf.saved_model.save(module, temporary_dir, _signature_functions(program))
+        module.model_variables = list({id(v): v for program in programs for v in program.variables}.values())
+        functions = {name: function for program in programs for name, function in _signature_functions(program).items()}
+        tf.saved_model.save(module, temporary_dir, functions)
     _copy_assets(temporary_dir, assets_extra or {})
     tf.io.gfile.rename(temporary_dir, export_dir)
     logging.info("exported %s to %s", checkpoint_path, export_dir)
     return export_dir
 
 
-def _serving_program(model: Model, serving_input_receiver_fn: Callable[[], ServingInputReceiver]) -> StepProgram:
+def _program(model: Model, mode: str, input_receiver_fn: Callable[[], InputReceiver]) -> StepProgram:
     """Traces receiver and model; the outputs are those of each signature, the payload is the receiver's."""
 
     def step(batch: Any) -> StepResult:
         del batch
-        receiver = serving_input_receiver_fn()
-        spec = model.call_model_fn(receiver.features, None, ModeKeys.PREDICT, Deployment(TfEngine()))
+        receiver = input_receiver_fn()
+        labels = getattr(receiver, "labels", None)
+        spec = model.call_model_fn(receiver.features, labels, mode, Deployment(TfEngine()))
+        signatures, targets = _signatures(spec, mode)
         return StepResult(
-            per_replica=export_outputs.signatures(spec.export_outputs, spec.predictions),
+            per_replica=signatures,
             feeds=tf.nest.flatten(receiver.receiver_tensors, expand_composites=True),
-            payload=ServingPayload(receiver, model_steps.scaffold_maker(spec)),
+            targets=targets,
+            payload=ReceiverPayload(receiver, model_steps.scaffold_maker(spec)),
         )
 
     return model.programs.trace_step(step, (), Deployment(TfEngine()))
 
 
-@dataclasses.dataclass(frozen=True)
-class ServingPayload:
-    """What a serving trace leaves in Python."""
+def _signatures(spec: Any, mode: str) -> tuple[Mapping[str, Mapping[str, tf.Tensor]], Sequence[Any]]:
+    """Returns the outputs of each signature, and what must run beside."""
+    if mode == ModeKeys.PREDICT:
+        return export_outputs.signatures(spec.export_outputs, spec.predictions), ()
+    plain = spec.as_estimator_spec() if isinstance(spec, TPUEstimatorSpec) else spec
+    outputs = export_outputs.supervised(plain.loss, plain.predictions, plain.eval_metric_ops)
+    if mode == ModeKeys.TRAIN:
+        return {mode: outputs}, (plain.train_op,)
+    return {mode: outputs}, evaluation_metrics.trace(plain.eval_metric_ops).updates
 
-    receiver: ServingInputReceiver
+
+@dataclasses.dataclass(frozen=True)
+class ReceiverPayload:
+    """What a trace for an export leaves in Python."""
+
+    receiver: InputReceiver
     make_scaffold: Callable[[], Any] | None
 
 
@@ -110,14 +134,16 @@ def _signature_functions(program: StepProgram) -> dict[str, Any]:
     functions = {}
     for name, outputs in program.trace.result.per_replica.items():
         functions[name] = _signature_function(program, receiver.receiver_tensors, outputs)
-        for alternative, tensors in (receiver.receiver_tensors_alternatives or {}).items():
+        alternatives = getattr(receiver, "receiver_tensors_alternatives", None) or {}
+        for alternative, tensors in alternatives.items():
             feeds = tensors if isinstance(tensors, Mapping) else {alternative: tensors}
             functions[f"{alternative}:{name}"] = _signature_function(program, feeds, outputs)
     return functions
 
 
 def _signature_function(program: StepProgram, feeds: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
-    function = program.trace.function(tf.nest.flatten(dict(feeds), expand_composites=True), dict(outputs))
+    flat_feeds = tf.nest.flatten(dict(feeds), expand_composites=True)
+    function = program.trace.function(flat_feeds, dict(outputs), program.trace.result.targets)
 
     def serve(**inputs: Any) -> dict[str, tf.Tensor]:
         values = function(*tf.nest.flatten(inputs, expand_composites=True))

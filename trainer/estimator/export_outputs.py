@@ -6,8 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.nn.metrics import AdditiveMetric
+
 DEFAULT_SIGNATURE = tf.compat.v1.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 _SINGLE_FEATURE = "feature"
+_SINGLE_LABEL = "label"
 _SINGLE_RECEIVER = "input"
 _SINGLE_OUTPUT = "output"
 
@@ -43,6 +46,29 @@ class ServingInputReceiver:
 
 
 TensorServingInputReceiver = ServingInputReceiver
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedInputReceiver:
+    """What an input_receiver_fn for training and evaluation returns.
+
+    Fields:
+      features, labels: what the model_fn gets.
+      receiver_tensors: what callers give: a placeholder, or a mapping of placeholders.
+    """
+
+    features: Any
+    labels: Any
+    receiver_tensors: Any
+
+    def __post_init__(self):
+        for name in ("features", "labels", "receiver_tensors"):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} must be defined in SupervisedInputReceiver")
+        object.__setattr__(self, "receiver_tensors", _named(self.receiver_tensors, _SINGLE_RECEIVER))
+
+
+InputReceiver = ServingInputReceiver | SupervisedInputReceiver
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +141,59 @@ def signatures(export_outputs: Mapping[str, Any] | None, predictions: Any) -> di
     return {name: output.signature_outputs() for name, output in given.items()}
 
 
+def supervised(loss: tf.Tensor, predictions: Any, metrics: Mapping[str, Any] | None) -> dict[str, tf.Tensor]:
+    """Returns the outputs of a signature that trains or evaluates: `loss`, `predictions/...`, `metrics/...`."""
+    outputs = {"loss": loss}
+    if predictions is not None:
+        named = {f"predictions/{key}": value for key, value in predictions.items()} if _is_named(predictions) else None
+        outputs.update(named if named is not None else {"predictions": predictions})
+    for name, metric in (metrics or {}).items():
+        outputs.update({f"metrics/{name}/{part}": value for part, value in _metric_parts(metric).items()})
+    return outputs
+
+
+def _metric_parts(metric: Any) -> Mapping[str, tf.Tensor]:
+    if isinstance(metric, AdditiveMetric):
+        return metric.statistics
+    if not isinstance(metric, (tuple, list)):
+        return {"value": metric.result()}
+    value, update = metric
+    if isinstance(update, tf.Operation):
+        with tf.control_dependencies([update]):
+            update = tf.constant([])
+    return {"value": value, "update_op": update}
+
+
+def build_raw_supervised_input_receiver_fn(
+    features: Any, labels: Any, default_batch_size: int | None = None
+) -> Callable[[], SupervisedInputReceiver]:
+    """Returns an input_receiver_fn that takes features and labels themselves.
+
+    Args:
+      features, labels: examples, or their specs: a tensor each, or a mapping; axis 0 is the batch.
+      default_batch_size: size of the batch; None for any.
+
+    Raises:
+      ValueError: a feature and a label have the same name.
+    """
+    named = [_named(features, _SINGLE_FEATURE), _named(labels, _SINGLE_LABEL)]
+    taken = named[0].keys() & named[1].keys()
+    if taken:
+        raise ValueError(f"features and labels must have names of their own, both have {', '.join(sorted(taken))}")
+
+    def input_receiver_fn() -> SupervisedInputReceiver:
+        made = [
+            {name: _placeholder(name, example, default_batch_size) for name, example in part.items()} for part in named
+        ]
+        model_features, model_labels = (
+            placeholders if _is_named(whole) else next(iter(placeholders.values()))
+            for whole, placeholders in zip((features, labels), made, strict=True)
+        )
+        return SupervisedInputReceiver(model_features, model_labels, {**made[0], **made[1]})
+
+    return input_receiver_fn
+
+
 def build_raw_serving_input_receiver_fn(features: Mapping[str, Any], default_batch_size: int | None = None) -> Any:
     """Returns a serving_input_receiver_fn that takes the features themselves.
 
@@ -124,10 +203,7 @@ def build_raw_serving_input_receiver_fn(features: Mapping[str, Any], default_bat
     """
 
     def serving_input_receiver_fn() -> ServingInputReceiver:
-        placeholders = {
-            name: tf.compat.v1.placeholder(feature.dtype, [default_batch_size, *feature.shape[1:]], name=name)
-            for name, feature in features.items()
-        }
+        placeholders = {name: _placeholder(name, example, default_batch_size) for name, example in features.items()}
         return ServingInputReceiver(placeholders, placeholders)
 
     return serving_input_receiver_fn
@@ -151,5 +227,13 @@ def build_parsing_serving_input_receiver_fn(
     return serving_input_receiver_fn
 
 
+def _placeholder(name: str, example: Any, batch_size: int | None) -> tf.Tensor:
+    return tf.compat.v1.placeholder(example.dtype, [batch_size, *example.shape[1:]], name=name)
+
+
+def _is_named(tensors: Any) -> bool:
+    return isinstance(tensors, Mapping)
+
+
 def _named(tensors: Any, single_name: str) -> Mapping[str, Any]:
-    return tensors if isinstance(tensors, Mapping) else {single_name: tensors}
+    return tensors if _is_named(tensors) else {single_name: tensors}

@@ -102,17 +102,24 @@ class Model:
         return path
 
     @contextlib.contextmanager
-    def holding(self, path: str | None, program: StepProgram) -> Iterator[None]:
-        """Inside the `with` block, a program for evaluation or prediction has the values of a checkpoint.
+    def holding(self, path: str | None, *programs: StepProgram) -> Iterator[None]:
+        """Inside the `with` block, programs that do not train have the values of a checkpoint.
 
-        Its scaffold may say which variable comes from which name. None stands for the first values of the model.
+        A scaffold may say which variable comes from which name; that of the first program counts. None stands for the
+        first values of the model.
         """
-        names = self._names_in_checkpoint(program)
+        names = {name: other for p in reversed(programs) for name, other in self._names_in_checkpoint(p).items()}
         if path is None:
             self.initialise()
             yield
             return
         with self.state.holding(path, names, put_back=self.is_training):
+            yield
+
+    @contextlib.contextmanager
+    def holding_present(self, program: StepProgram) -> Iterator[None]:
+        """Inside the `with` block, a program has the values that a checkpoint saved now would give it."""
+        with self.state.showing(self._names_in_checkpoint(program)):
             yield
 
     def _names_in_checkpoint(self, program: StepProgram) -> Mapping[str, str]:

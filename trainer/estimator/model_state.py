@@ -103,6 +103,22 @@ class ModelState:
             if put_back:
                 self._source = source
 
+    @contextlib.contextmanager
+    def showing(self, names: Mapping[str, str]) -> Iterator[None]:
+        """Inside the `with` block, variables have the present values of others: for each by name, its name."""
+        before = {name: self._store[name].numpy() for name, other in names.items() if name != other}
+        present = {name: self._store[names[name]].numpy() for name in before}
+        source = self._source
+        self.changed()
+        for name, value in present.items():
+            self._store[name].assign(value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                self._store[name].assign(value)
+            self._source = source
+
     def _assign(self, path: str, names: Mapping[str, str], values: Mapping[str, np.ndarray]) -> None:
         self._held = None
         missing = sorted(other for other in names.values() if other not in values)

@@ -42,7 +42,9 @@ class StepSession:
     def update_variables(self) -> None:
         """Brings the variables up to date with the steps so far; waits for them."""
         if self._owner is not None:
-            self._owner.write_state()
+            # Hooks call this inside the graph; it is to change variables, not to add to the graph.
+            with tf.init_scope():
+                self._owner.write_state()
 
     def extending_graph(self) -> AbstractContextManager[None]:
         """Inside the `with` block operations and variables may be added to the graph."""

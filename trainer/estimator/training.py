@@ -21,6 +21,7 @@ from trainer.estimator.model import Model
 from trainer.estimator.model_state import Snapshot
 from trainer.estimator.model_steps import TrainingPayload
 from trainer.estimator.model_summaries import ModelSummaries
+from trainer.estimator.profiler_hook import as_step_profiler
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.session import StepSession
 from trainer.estimator.step_runner import StepRunner
@@ -139,7 +140,8 @@ class _TrainingCall:
 
     def _session_hooks(self) -> list[Any]:
         """The hooks to run by TensorFlow 1's protocol: savers and progress hooks are served otherwise."""
-        return [hook for hook in self._hooks if not isinstance(hook, (CheckpointSaverHook, ProgressHook))]
+        hooks = [hook for hook in self._hooks if not isinstance(hook, (CheckpointSaverHook, ProgressHook))]
+        return [as_step_profiler(hook, self._deployment.engine) for hook in hooks]
 
     def _parts(self, runner: StepRunner, layout: ReplicaLayout, session: StepSession, hooks: HookRunner) -> LoopParts:
         payload, trace = runner.program.payload, runner.program.trace

@@ -1,0 +1,220 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.estimator import EstimatorSpec, ModeKeys, TPUEstimatorSpec, export_outputs
+from trainer.estimator.export_outputs import ServingInputReceiver, SupervisedInputReceiver
+
+from . import programs
+
+v1 = tf.compat.v1
+BATCH = programs.FEATURES[:3]
+
+
+def receiver_of_features():
+    features = v1.placeholder(tf.float32, [None, 3], name="features")
+    return ServingInputReceiver(features, {"x": features})
+
+
+@pytest.fixture(name="trained")
+def fixture_trained(tmp_path):
+    estimator = programs.make_estimator(tmp_path / "model")
+    estimator.train(programs.input_fn, max_steps=5)
+    return estimator
+
+
+def expected_values(estimator):
+    return BATCH @ estimator.get_variable_value("weights")
+
+
+def test_a_saved_model_predicts_what_the_estimator_does(trained, tmp_path):
+    export_dir = trained.export_saved_model(tmp_path / "export", receiver_of_features)
+    assert export_dir.removeprefix(str(tmp_path / "export") + "/").isdigit()
+    serve = tf.saved_model.load(export_dir).signatures["serving_default"]
+    found = serve(x=tf.constant(BATCH))
+    np.testing.assert_allclose(found["value"], expected_values(trained), rtol=1e-5)
+    np.testing.assert_array_equal(found["features"], BATCH)
+    predicted = [one["value"] for one in trained.predict(programs.input_fn)]
+    np.testing.assert_allclose(found["value"], predicted[:3], rtol=1e-5)
+
+
+def test_tensorflow_1_loads_it(trained, tmp_path):
+    export_dir = trained.export_saved_model(str(tmp_path / "export"), receiver_of_features)
+    with tf.Graph().as_default(), v1.Session() as session:
+        meta_graph = v1.saved_model.load(session, ["serve"], export_dir)
+        signature = meta_graph.signature_def["serving_default"]
+        found = session.run(signature.outputs["value"].name, {signature.inputs["x"].name: BATCH})
+    np.testing.assert_allclose(found, expected_values(trained), rtol=1e-5)
+
+
+def test_exports_are_numbered_by_time_and_nothing_else_is_left(trained, tmp_path):
+    exports = [trained.export_savedmodel(str(tmp_path / "export"), receiver_of_features) for _ in range(2)]
+    assert sorted(str(path) for path in (tmp_path / "export").iterdir()) == sorted(exports)
+    assert exports[0] < exports[1]
+
+
+def test_any_checkpoint_can_be_exported_with_further_files(trained, tmp_path):
+    (tmp_path / "words.txt").write_text("hello")
+    export_dir = trained.export_saved_model(
+        str(tmp_path / "export"),
+        receiver_of_features,
+        assets_extra={"deep/words.txt": str(tmp_path / "words.txt")},
+        checkpoint_path=f"{trained.model_dir}/model.ckpt-0",
+    )
+    assert (
+        not tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH))["value"].numpy().any()
+    )
+    assert (tmp_path / "export").joinpath(export_dir, "assets.extra/deep/words.txt").read_text() == "hello"
+
+
+def test_examples_may_be_parsed_and_features_fed_raw(trained, tmp_path):
+    def parsing():
+        spec = {"x": tf.io.FixedLenFeature([3], tf.float32)}
+        receiver = export_outputs.build_parsing_serving_input_receiver_fn(spec)()
+        return ServingInputReceiver(
+            receiver.features["x"], receiver.receiver_tensors, {"raw": {"x": receiver.features["x"]}}
+        )
+
+    export_dir = trained.export_saved_model(str(tmp_path / "export"), parsing)
+    feature = tf.train.Feature(float_list=tf.train.FloatList(value=BATCH[0]))
+    example = tf.train.Example(features=tf.train.Features(feature={"x": feature})).SerializeToString()
+    signatures = tf.saved_model.load(export_dir).signatures
+    found = signatures["serving_default"](examples=tf.constant([example]))["value"]
+    np.testing.assert_allclose(found, expected_values(trained)[:1], rtol=1e-5)
+    raw = signatures["raw:serving_default"](x=tf.constant(BATCH))["value"]
+    np.testing.assert_allclose(raw, expected_values(trained), rtol=1e-5)
+
+
+def with_outputs(export_outputs_of):
+    def model_fn(features, labels, mode, params):
+        values = programs.predicted(features)
+        if mode == ModeKeys.PREDICT:
+            return TPUEstimatorSpec(mode, predictions={"v": values}, export_outputs=export_outputs_of(values))
+        loss = tf.reduce_mean((values - labels) ** 2)
+        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+    return model_fn
+
+
+def test_outputs_of_each_kind(tmp_path):
+    estimator = programs.make_estimator(
+        tmp_path / "model",
+        with_outputs(
+            lambda values: {
+                "serving_default": export_outputs.RegressionOutput(values),
+                "classes": export_outputs.ClassificationOutput(
+                    scores=values[:, tf.newaxis], classes=tf.strings.as_string(values)[:, tf.newaxis]
+                ),
+                "any": export_outputs.PredictOutput(values),
+            }
+        ),
+    )
+    estimator.train(programs.input_fn, steps=1)
+    signatures = tf.saved_model.load(
+        estimator.export_saved_model(str(tmp_path / "export"), receiver_of_features)
+    ).signatures
+    outputs = {name: set(function.structured_outputs) for name, function in signatures.items()}
+    assert outputs == {"serving_default": {"outputs"}, "classes": {"scores", "classes"}, "any": {"output"}}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "error", "message"),
+    [
+        ({"a": 7}, TypeError, "must be ExportOutput objects"),
+        (
+            {name: export_outputs.PredictOutput(tf.constant([1.0])) for name in "ab"},
+            ValueError,
+            "none of them is specified as the default",
+        ),
+    ],
+)
+def test_wrong_outputs_are_refused(tmp_path, outputs, error, message):
+    estimator = programs.make_estimator(tmp_path / "model", with_outputs(lambda values: outputs))
+    estimator.train(programs.input_fn, steps=1)
+    with pytest.raises(error, match=message):
+        estimator.export_saved_model(str(tmp_path / "export"), receiver_of_features)
+    assert not (tmp_path / "export").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ServingInputReceiver(None, {}), "features must be defined"),
+        (lambda: ServingInputReceiver({}, None), "receiver_tensors must be defined"),
+        (lambda: ServingInputReceiver({}, {"a": 7}), "receiver_tensor a must be a Tensor"),
+        (lambda: ServingInputReceiver({}, {}, 7), "alternatives must be a dict"),
+        (lambda: SupervisedInputReceiver({}, None, {}), "labels must be defined"),
+        (export_outputs.ClassificationOutput, "empty arguments"),
+        (lambda: export_outputs.ClassificationOutput(scores=tf.constant([1])), "scores must be a float32"),
+        (lambda: export_outputs.ClassificationOutput(classes=tf.constant([1])), "classes must be a string"),
+        (lambda: export_outputs.RegressionOutput(tf.constant([1])), "must be a float32"),
+        (
+            lambda: export_outputs.build_raw_supervised_input_receiver_fn({"label": BATCH}, BATCH),
+            "both have label",
+        ),
+    ],
+)
+def test_receivers_and_outputs_check_themselves(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_an_untrained_model_cannot_be_exported(tmp_path):
+    with pytest.raises(ValueError, match=r"Couldn't find trained model at .*; call train"):
+        programs.make_estimator(tmp_path).export_saved_model(str(tmp_path), receiver_of_features)
+
+
+@pytest.fixture(name="all_modes")
+def fixture_all_modes(trained, tmp_path):
+    supervised = export_outputs.build_raw_supervised_input_receiver_fn(programs.FEATURES, programs.LABELS)
+    receiver_fns = {ModeKeys.TRAIN: supervised, ModeKeys.EVAL: supervised, ModeKeys.PREDICT: receiver_of_features}
+    return tf.saved_model.load(trained.experimental_export_all_saved_models(str(tmp_path / "all"), receiver_fns))
+
+
+def test_all_modes_are_in_one_saved_model(trained, all_modes):
+    assert set(all_modes.signatures) == {"train", "eval", "serving_default"}
+    batch = {"feature": tf.constant(programs.FEATURES), "label": tf.constant(programs.LABELS)}
+    errors = (programs.FEATURES @ trained.get_variable_value("weights") - programs.LABELS) ** 2
+    evaluated = all_modes.signatures["eval"](**batch)
+    assert evaluated["loss"].numpy() == pytest.approx(errors.mean(), rel=1e-5)
+    assert evaluated["metrics/squared_error/update_op"].numpy() == pytest.approx(errors.mean(), rel=1e-5)
+    losses = [all_modes.signatures["train"](**batch)["loss"].numpy() for _ in range(30)]
+    assert losses[0] == pytest.approx(errors.mean(), rel=1e-5)
+    assert losses[-1] < 0.1 * losses[0]
+    assert all_modes.signatures["eval"](**batch)["loss"].numpy() <= losses[-1]
+
+
+def test_one_mode_may_be_exported_alone(trained, tmp_path):
+    supervised = export_outputs.build_raw_supervised_input_receiver_fn(programs.FEATURES, programs.LABELS, 8)
+    export_dir = trained.export_saved_model(str(tmp_path / "export"), supervised, experimental_mode=ModeKeys.EVAL)
+    assert set(tf.saved_model.load(export_dir).signatures) == {"eval"}
+
+
+@pytest.mark.parametrize("receiver_fns", [{}, {"serve": receiver_of_features}])
+def test_a_mode_must_be_one(trained, tmp_path, receiver_fns):
+    with pytest.raises(ValueError, match="give an input_receiver_fn for modes among"):
+        trained.experimental_export_all_saved_models(str(tmp_path / "export"), receiver_fns)
+
+
+def test_exporting_does_not_disturb_training(trained, tmp_path):
+    before = trained.get_variable_value("weights")
+    trained.export_saved_model(
+        str(tmp_path / "export"), receiver_of_features, checkpoint_path=f"{trained.model_dir}/model.ckpt-0"
+    )
+    found = trained.evaluate(programs.input_fn)
+    np.testing.assert_array_equal(trained.get_variable_value("weights"), before)
+    errors = (programs.FEATURES @ before - programs.LABELS) ** 2
+    assert found["squared_error"] == pytest.approx(errors.mean(), rel=1e-5)
+
+
+def test_a_plain_spec_is_exported_alike(tmp_path):
+    def model_fn(features, labels, mode, params):
+        spec = programs.plain_model_fn(features, labels, mode)
+        assert isinstance(spec, EstimatorSpec)
+        return spec
+
+    estimator = programs.make_estimator(tmp_path / "model", model_fn)
+    estimator.train(programs.input_fn, steps=1)
+    export_dir = estimator.export_saved_model(str(tmp_path / "export"), receiver_of_features)
+    found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH))["value"]
+    np.testing.assert_allclose(found, expected_values(estimator), rtol=1e-5)

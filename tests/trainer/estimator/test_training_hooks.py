@@ -1,0 +1,190 @@
+"""Hooks of the Estimator interface itself: in-memory evaluation, stopping, early stopping, profiles."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.estimator import TPUEstimatorSpec, early_stopping
+from trainer.estimator.early_stopping import (
+    make_early_stopping_hook,
+    read_eval_metrics,
+    stop_if_higher_hook,
+    stop_if_lower_hook,
+    stop_if_no_decrease_hook,
+    stop_if_no_increase_hook,
+)
+from trainer.estimator.evaluator_hook import InMemoryEvaluatorHook
+from trainer.estimator.events import EventWriter
+from trainer.estimator.profiler_hook import ProfilerHook
+from trainer.estimator.stop_hooks import StopAtCheckpointStepHook, make_stop_at_checkpoint_step_hook
+
+from . import programs
+
+v1 = tf.compat.v1
+ON_EACH_ENGINE = pytest.mark.parametrize(
+    "arguments", [{}, {"use_tpu": True, "config": {"master": "mock:4"}}], ids=["tf", "mock:4"]
+)
+
+
+def global_step(estimator):
+    return int(estimator.get_variable_value("global_step"))
+
+
+@ON_EACH_ENGINE
+def test_evaluation_in_memory_sees_the_weights_of_the_moment(tmp_path, arguments):
+    estimator = programs.make_estimator(tmp_path, **arguments)
+    hook = InMemoryEvaluatorHook(estimator, programs.input_fn, steps=2, name="live", every_n_iter=4)
+    estimator.train(programs.input_fn, max_steps=9, hooks=[hook])
+    assert len(list(tmp_path.glob("*.index"))) == 2
+    found = programs.events(estimator.eval_dir("live"))["squared_error"]
+    assert sorted(found) == [0, 4, 8, 9]
+    assert found[0] == pytest.approx(np.mean(programs.LABELS[:16] ** 2), rel=1e-5)
+    assert found[9] == pytest.approx(estimator.evaluate(programs.input_fn, steps=2)["squared_error"], rel=1e-5)
+    assert len(set(found.values())) == 4
+
+
+def test_evaluation_in_memory_does_not_disturb_training(tmp_path):
+    weights = []
+    for name in ("alone", "evaluated"):
+        estimator = programs.make_estimator(tmp_path / name, averaging_model_fn)
+        hooks = [InMemoryEvaluatorHook(estimator, programs.input_fn, every_n_iter=1)] * (name == "evaluated")
+        estimator.train(programs.input_fn, max_steps=5, hooks=hooks)
+        weights.append(estimator.get_variable_value("weights"))
+    np.testing.assert_array_equal(*weights)
+    events = programs.events(estimator.eval_dir())["loss"]
+    assert events[5] == pytest.approx(estimator.evaluate(programs.input_fn)["loss"], rel=1e-6)
+
+
+def averaging_model_fn(features, labels, mode, params):
+    """Evaluates with an average of its weights."""
+    loss = tf.reduce_mean((programs.predicted(features) - labels) ** 2)
+    average = v1.train.ExponentialMovingAverage(0.5)
+    weights = v1.trainable_variables()
+    if mode == "eval":
+        saver_of = lambda: v1.train.Saver(average.variables_to_restore(weights))  # noqa: E731
+        return TPUEstimatorSpec(mode, loss=loss, scaffold_fn=lambda: v1.train.Scaffold(saver=saver_of()))
+    with tf.control_dependencies([programs.minimize(loss)]):
+        return TPUEstimatorSpec(mode, loss=loss, train_op=average.apply(weights))
+
+
+@pytest.mark.parametrize("every_n_iter", [None, 0])
+def test_in_memory_evaluation_needs_a_cadence(tmp_path, every_n_iter):
+    with pytest.raises(ValueError, match="invalid every_n_iter"):
+        InMemoryEvaluatorHook(programs.make_estimator(tmp_path), programs.input_fn, every_n_iter=every_n_iter)
+
+
+def test_in_memory_evaluation_is_for_one_machine(tmp_path, monkeypatch):
+    cluster = {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "chief", "index": 0}}))
+    with pytest.raises(ValueError, match="only single machine"):
+        InMemoryEvaluatorHook(programs.make_estimator(tmp_path), programs.input_fn)
+
+
+@ON_EACH_ENGINE
+def test_steps_are_profiled_now_and_then(tmp_path, arguments):
+    estimator = programs.make_estimator(tmp_path / "model", **arguments)
+    hook = ProfilerHook(save_steps=2, output_dir=str(tmp_path / "ours"))
+    estimator.train(programs.input_fn, max_steps=3, hooks=[hook])
+    (profile,) = (tmp_path / "ours").glob("plugins/profile/*/*.xplane.pb")
+    assert profile.stat().st_size > 1000
+
+
+def test_a_profiler_hook_of_tensorflow_1_profiles_too(tmp_path):
+    def model_fn(features, labels, mode, params):
+        spec = programs.model_fn(features, labels, mode, params)
+        return spec._replace(training_hooks=[v1.train.ProfilerHook(save_steps=2, output_dir=str(tmp_path / "v1"))])
+
+    programs.make_estimator(tmp_path / "model", model_fn).train(programs.input_fn, max_steps=3)
+    assert len(list((tmp_path / "v1").glob("plugins/profile/*/*.xplane.pb"))) == 1
+
+
+@pytest.mark.parametrize("cadence", [{}, {"save_steps": 1, "save_secs": 1}])
+def test_a_profiler_needs_one_cadence(cadence):
+    with pytest.raises(ValueError, match="exactly one of save_steps and save_secs"):
+        ProfilerHook(**cadence)
+
+
+def test_the_chief_stops_at_the_step(tmp_path):
+    estimator = programs.make_estimator(tmp_path)
+    estimator.train(programs.input_fn, max_steps=9, hooks=[make_stop_at_checkpoint_step_hook(estimator, 4)])
+    assert global_step(estimator) == 4
+
+
+def test_others_stop_when_the_step_is_saved(tmp_path):
+    estimator = programs.make_estimator(tmp_path, config={"save_checkpoints_steps": 3})
+    hook = StopAtCheckpointStepHook(str(tmp_path), last_step=4, wait_after_file_check_secs=0)
+    estimator.train(programs.input_fn, max_steps=20, hooks=[hook])
+    assert global_step(estimator) == 7
+    with pytest.raises(ValueError, match="last_step must be specified"):
+        StopAtCheckpointStepHook(str(tmp_path), None)
+
+
+def test_early_stopping_asks_every_so_many_steps(tmp_path):
+    answers = iter([False, False, True])
+    estimator = programs.make_estimator(tmp_path)
+    hook = make_early_stopping_hook(estimator, lambda: next(answers), run_every_secs=None, run_every_steps=3)
+    estimator.train(programs.input_fn, max_steps=50, hooks=[hook])
+    assert global_step(estimator) == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"estimator": object()}, TypeError, "`estimator` must have type"),
+        ({"run_every_steps": 1}, ValueError, "Only one of"),
+        ({"run_every_secs": None}, ValueError, "One of"),
+    ],
+)
+def test_early_stopping_refuses_what_it_cannot_use(tmp_path, arguments, error, message):
+    given = {"estimator": programs.make_estimator(tmp_path), "should_stop_fn": bool, **arguments}
+    with pytest.raises(error, match=message):
+        make_early_stopping_hook(**given)
+
+
+EVALUATIONS = {10: 4.0, 20: 3.0, 30: 5.0, 40: 6.0}
+EVERY_STEP = {"run_every_secs": None, "run_every_steps": 1}
+
+
+@pytest.mark.parametrize(
+    ("make_hook", "arguments", "stops"),
+    [
+        (stop_if_higher_hook, {"threshold": 5.5}, True),
+        (stop_if_higher_hook, {"threshold": 6.0}, False),
+        (stop_if_lower_hook, {"threshold": 3.5}, True),
+        (stop_if_lower_hook, {"threshold": 3.5, "min_steps": 30}, False),
+        (stop_if_no_decrease_hook, {"max_steps_without_decrease": 20}, True),
+        (stop_if_no_decrease_hook, {"max_steps_without_decrease": 21}, False),
+        (stop_if_no_increase_hook, {"max_steps_without_increase": 10}, True),
+        (stop_if_no_increase_hook, {"max_steps_without_increase": 10, "min_steps": 20}, False),
+    ],
+)
+def test_early_stopping_by_a_metric_of_the_evaluations(tmp_path, make_hook, arguments, stops):
+    estimator = programs.make_estimator(tmp_path)
+    writer = EventWriter(estimator.eval_dir())
+    for step, value in EVALUATIONS.items():
+        writer.scalars({"error": value, "other": -value}, step)
+    writer.close()
+    estimator.train(programs.input_fn, max_steps=3, hooks=[make_hook(estimator, "error", **arguments, **EVERY_STEP)])
+    assert global_step(estimator) == (1 if stops else 3)
+
+
+def test_early_stopping_hears_of_the_evaluations_of_its_own_training(tmp_path):
+    estimator = programs.make_estimator(tmp_path)
+    hooks = [
+        InMemoryEvaluatorHook(estimator, programs.input_fn, every_n_iter=5),
+        stop_if_lower_hook(estimator, "squared_error", threshold=0.5, **EVERY_STEP),
+    ]
+    estimator.train(programs.input_fn, max_steps=200, hooks=hooks)
+    results = read_eval_metrics(estimator.eval_dir())
+    assert 0 < global_step(estimator) < 200
+    assert next(step for step, result in results.items() if result["squared_error"] < 0.5) == global_step(estimator)
+
+
+def test_early_stopping_waits_for_the_first_evaluation(tmp_path):
+    estimator = programs.make_estimator(tmp_path)
+    hook = stop_if_no_decrease_hook(estimator, "loss", 1, **EVERY_STEP)
+    estimator.train(programs.input_fn, max_steps=3, hooks=[hook])
+    assert global_step(estimator) == 3
+    assert early_stopping.read_eval_metrics(str(tmp_path / "nowhere")) == {}
