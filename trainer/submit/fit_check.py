@@ -1,6 +1,7 @@
 """Asks the real TPU compiler, at home, whether the training step fits the TPU that a job is for (trainer.preflight)."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from trainer.submit.training_job import TrainingJob
 if TYPE_CHECKING:
     from trainer.preflight.preflight import CompiledFigures, Verdict
 
+# What compiling at home takes; whoever only sends jobs need not have it.
+_COMPILING_PACKAGES = ("tensorflow", "jax", "libtpu")
 # Stands in where nobody says how many examples there are: memory and time per step do not depend on it.
 _ANY_NUM_EXAMPLES = 1_281_167
 # Below it the host's part of a step, about a millisecond, decides.
@@ -38,10 +41,10 @@ def lines(job: TrainingJob, machine: Hardware, questions: Questions) -> Sequence
         return ["preflight: skipped, it knows TPUs only"]
     if not questions.is_asked:
         return ["preflight: skipped, ask with --dry_run and without --no_preflight"]
-    try:
-        verdict = _verdict(job, machine, questions)
-    except ImportError as error:
-        return [f"preflight: skipped ({error}), pip install 'tpu-images[cpu,preflight]'"]
+    missing = [name for name in _COMPILING_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        return [f"preflight: skipped without {', '.join(missing)}; pip install 'tpu-images[cpu,preflight]'"]
+    verdict = _verdict(job, machine, questions)
     if verdict.figures is None:
         remedy = "try a smaller --global_batch_size, or a larger slice"
         raise UserError(f"preflight: {verdict.problem}", where=f"--tpu_type={machine.tpu_type}", remedy=remedy)

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from trainer.submit import catalogue, fit_check, hardware
@@ -32,3 +34,11 @@ def test_the_real_compiler_answers_without_a_tpu(tmp_path, monkeypatch):
     assert first.startswith("preflight: compiles and fits: 0.")
     assert "GiB on each device, for its 32 examples of a step" in first
     assert "not predictable" in second  # an 8-pixel network is done before it is started
+
+
+def test_where_the_compiler_is_not_installed_the_job_is_shown_without_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "libtpu", None)
+    machine = hardware.vertex_tpu(TABLES, "v5e:1x1", region="us-west1")
+    asked = fit_check.Questions(is_asked=True, num_classes=10, num_train_examples=0)
+    (line,) = fit_check.lines(job(machine), machine, asked)
+    assert line == "preflight: skipped without libtpu; pip install 'tpu-images[cpu,preflight]'"
