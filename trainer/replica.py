@@ -20,12 +20,14 @@ def _identity(value: Any, group_assignment: list[list[int]] | None = None) -> An
 class ReplicaContext:
     """`all_reduce_sum(tensor, group_assignment=None)` sums over replicas, or over each group of replica ids.
 
-    `replica_id` returns an int32 scalar (a Python int with one replica).
+    `replica_id` returns an int32 scalar (a Python int with one replica). `is_for_xla` says that the trace is compiled
+    whole: loops and their gradients are then written with sizes that the compiler knows.
     """
 
     num_replicas: int = 1
     all_reduce_sum: Callable[..., Any] = _identity
     replica_id: Callable[[], Any] = lambda: 0
+    is_for_xla: bool = False
 
 
 _CURRENT: contextvars.ContextVar[ReplicaContext | None] = contextvars.ContextVar("replica_context", default=None)

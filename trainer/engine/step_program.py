@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager.polymorphic_function.polymorphic_function import OptionalXlaContext
 from tensorflow.python.framework import func_graph
 
 from trainer import replica
@@ -187,6 +188,7 @@ def trace_step(
             replica.tracing(context),
             tpu_functions.routed_to(context),
             randomness.keyed_in_control_flow(graph, _random_key(graph, context)),
+            OptionalXlaContext(context.is_for_xla),
         ):
             result = step_fn(batch)
     store.adopt(graph._watched_variables)

@@ -142,6 +142,21 @@ def test_random_numbers_in_loops_follow_the_step(engine):
     assert len(np.unique(whole)) == np.size(whole)
 
 
+def test_gradients_go_through_loops_that_read_arrays(engine):
+    def step_fn(batch):
+        scale = tf.compat.v1.get_variable("scale", [4], initializer=tf.compat.v1.ones_initializer())
+        rows = tf.TensorArray(tf.float32, 3).unstack(tf.ones([3, 1]) * scale)
+        _, total = tf.while_loop(
+            lambda i, _: i < 3, lambda i, total: (i + 1, total + rows.read(i) * (total + 1.0)), (0, tf.zeros([4]))
+        )
+        return StepResult({"gradient": tf.gradients(tf.reduce_sum(total), scale)[0]})
+
+    program = trace(step_fn, engine, (3,))
+    outputs = program.pack_outputs(engine.load(program)(batches(1, (3,))[0]))
+    # (1 + s)^3 - 1 at s = 1.
+    np.testing.assert_allclose(np.asarray(outputs["replicated"]["gradient"]), [12.0] * 4, rtol=1e-6)
+
+
 def test_variables_that_replicas_do_not_share_are_kept_as_replica_0_has_them():
     def step_fn(batch):
         mean = tf.compat.v1.get_variable("mean", [], initializer=tf.compat.v1.zeros_initializer(), trainable=False)
