@@ -147,7 +147,10 @@ def test_gradients_go_through_loops_that_read_arrays(engine):
         scale = tf.compat.v1.get_variable("scale", [4], initializer=tf.compat.v1.ones_initializer())
         rows = tf.TensorArray(tf.float32, 3).unstack(tf.ones([3, 1]) * scale)
         _, total = tf.while_loop(
-            lambda i, _: i < 3, lambda i, total: (i + 1, total + rows.read(i) * (total + 1.0)), (0, tf.zeros([4]))
+            lambda i, _: i < 3,
+            lambda i, total: (i + 1, total + rows.read(i) * (total + 1.0)),
+            (0, tf.zeros([4])),
+            maximum_iterations=3,
         )
         return StepResult({"gradient": tf.gradients(tf.reduce_sum(total), scale)[0]})
 
