@@ -1,8 +1,8 @@
 """The command line of legacy programs, for `tpu-images legacy` and `python -m trainer.estimator.legacy`."""
 
-import argparse
 from collections.abc import Sequence
 
+from preprocessing.command_line import CommandParser
 from trainer.estimator.legacy import program, table
 
 _DESCRIPTION = "Run a program written for TensorFlow 1 or TPUEstimator, unmodified, on today's TensorFlow."
@@ -33,8 +33,8 @@ def provided_names() -> list[str]:
     return sorted([*lines, *(f"{path}.* = {row.rest}" for path, row in table.MODULES.items() if row.rest)])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tpu-images legacy", description=_DESCRIPTION, epilog=_EPILOG)
+def _parser() -> CommandParser:
+    parser = CommandParser("tpu-images legacy", _DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("script", nargs="?", help="the program; its own flags follow after --")
     parser.add_argument(
         "--tensorflow",

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import sys
 import types
 from collections.abc import Iterable
@@ -13,7 +14,8 @@ from tensorflow.python.util.lazy_loader import LazyLoader
 from trainer.errors import UserError
 from trainer.estimator.legacy import table
 
-_API_MODULES = ("tensorflow._api.", "tensorflow.compat.")
+# Where the modules of TensorFlow's public namespace lie; their names change while TensorFlow is loaded.
+_API_DIRECTORY = os.path.join(os.path.dirname(str(tf.__file__)), "_api") + os.sep
 _PATHS = {
     ".".join(parts[:length])
     for parts in (path.split(".") for path in table.MODULES)
@@ -144,7 +146,7 @@ def _attribute(real: Any, name: str, child: str) -> Any:
 
 def _is_api_module(value: Any) -> bool:
     is_module = isinstance(value, types.ModuleType) and not isinstance(value, LazyLoader)
-    return is_module and value.__name__.startswith(_API_MODULES)
+    return is_module and str(getattr(value, "__file__", "")).startswith(_API_DIRECTORY)
 
 
 def _names_in(path: str) -> set[str]:

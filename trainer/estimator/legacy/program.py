@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 import types
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def run(script: str, arguments: Sequence[str], version: int | None = None) -> in
             f"tpu-images legacy: `import tensorflow` means TensorFlow {found.version}: {found.reason}", file=sys.stderr
         )
         program = ProgramImports(Facades(found.version), directory)
-        with _modules_installed(program, found.version), _behaviour(found.version):
+        with _modules_installed(program, found.version), _behaviour(found.version), _quiet():
             return _execute(path, program)
 
 
@@ -118,3 +119,17 @@ def _behaviour(version: int) -> Iterator[None]:
     finally:
         tf.compat.v1.enable_v2_tensorshape()
         tf.compat.v1.reset_default_graph()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves out advice to rewrite the program, and prints each of TensorFlow's log lines once."""
+    logger = tf.get_logger()
+    propagates = logger.propagate
+    logger.propagate = propagates and not logger.handlers
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`(tf|layer)\.\S+` (is deprecated|will be removed)", UserWarning)
+            yield
+    finally:
+        logger.propagate = propagates

@@ -258,6 +258,7 @@ MODULES: Mapping[str, Row] = {
     **_CONTRIB_SUMMARY,
     **_CONTRIB_OTHERS,
     "tensorflow.distribute.cluster_resolver": _RESOLVER,
+    "tensorflow.logging": Row(_of(f"{_LEGACY}.verbosity", "set_verbosity")),
     "tensorflow.python.distribute.cluster_resolver": _RESOLVER,
     "tensorflow.python.distribute.cluster_resolver.tpu_cluster_resolver": _RESOLVER,
 }
