@@ -70,6 +70,11 @@ class ModelConfig(_Section):
     batch_norm_momentum: float = setting(0.9, "decay of the moving statistics, per step", minimum=0, maximum=0.9999)
     batch_norm_epsilon: float = setting(1e-5, "added to the variance", minimum=0)
     batch_norm_group_size: int = setting(1, "replicas that share batch-norm statistics", minimum=1)
+    batch_norm_from_inputs: bool = setting(
+        True,
+        "take the statistics of widening 1x1 convolutions from their inputs: same numbers, less memory traffic",
+        may_change=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pathlib
 
 from benchmarks.gpu_step.carried_step import PROGRAM_FILE, STEP_FILE, CarriedStep
 from trainer import presets
+from trainer.config import parse_overrides
 from trainer.preflight import image_training
 
 _PRESET = "imagenet_resnet50"
@@ -18,9 +19,9 @@ def main() -> None:
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--per_replica_batch_size", type=int, default=256)
     parser.add_argument("--num_replicas", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments, settings = parser.parse_known_args()
     config = presets.get(_PRESET).config.replace(
-        global_batch_size=arguments.per_replica_batch_size * arguments.num_replicas
+        global_batch_size=arguments.per_replica_batch_size * arguments.num_replicas, **parse_overrides(settings)
     )
     workload = image_training.image_workload(config, num_classes=1000, num_train_examples=1_281_167)
     step = workload.step.lower(arguments.per_replica_batch_size, arguments.num_replicas)

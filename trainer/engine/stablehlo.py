@@ -121,7 +121,6 @@ def as_jax_function(program: Program, *, platform: str, name: str = "train_step"
         in_avals=in_avals,
         out_tree=jax.tree.structure(out_avals),
         out_avals=out_avals,
-        _has_named_shardings=True,
         _in_named_shardings=unsharded["in"],
         _out_named_shardings=unsharded["out"],
         in_shardings_hlo=unsharded["in"],
@@ -136,8 +135,15 @@ def as_jax_function(program: Program, *, platform: str, name: str = "train_step"
         module_kept_var_idx=tuple(range(len(in_avals))),
         uses_global_constants=False,
         _get_vjp=None,
+        **_fields_of_this_jax(),
     )
     return exported.call
+
+
+def _fields_of_this_jax() -> dict[str, Any]:
+    """Returns the fields of `Exported` that only some versions of JAX have."""
+    known = {field.name for field in dataclasses.fields(jax.export.Exported)}
+    return {"_has_named_shardings": True} if "_has_named_shardings" in known else {}
 
 
 def _operations(operation: Any) -> Iterator[Any]:

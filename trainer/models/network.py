@@ -51,4 +51,9 @@ def scaled_filters(filters: int, multiplier: float) -> int:
 
 def batch_norm_settings(config: ModelConfig) -> BatchNormSettings:
     """Returns the batch-norm part of the configuration."""
-    return BatchNormSettings(config.batch_norm_momentum, config.batch_norm_epsilon, config.batch_norm_group_size)
+    return BatchNormSettings(
+        momentum=config.batch_norm_momentum,
+        epsilon=config.batch_norm_epsilon,
+        group_size=config.batch_norm_group_size,
+        from_inputs=config.batch_norm_from_inputs,
+    )

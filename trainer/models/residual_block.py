@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from trainer.nn import regularization
+from trainer.nn import pointwise, regularization
 from trainer.nn.layers import Conv2D, ConvolutionShape, ForwardPass, Layer, average_pool
 from trainer.nn.normalization import BatchNorm, BatchNormSettings
 from trainer.nn.regularization import DropBlock
@@ -69,7 +69,8 @@ class ResidualBlock(Layer):
         residual = inputs
         for convolution, norm in zip(self._convolutions, self._norms, strict=True):
             residual = tf.nn.relu(residual) if convolution is not self._convolutions[0] else residual
-            residual = self._dropped(norm(convolution(residual, forward), forward), norm.layer_name, forward)
+            residual = pointwise.normalised(residual, convolution, norm, forward)
+            residual = self._dropped(residual, norm.layer_name, forward)
         return tf.nn.relu(self._normalised_shortcut(inputs, forward) + self._regularised(residual, forward))
 
     def _make_convolutions(self, shapes: Sequence[ConvolutionShape]) -> list[Conv2D]:
@@ -90,14 +91,17 @@ class ResidualBlock(Layer):
         """Returns the shortcut. Pooled before projection it sees all pixels, and not a quarter of them (ResNet-D)."""
         if self._projection is None:
             return inputs
+        return self._projection(self._pooled(inputs), forward)
+
+    def _pooled(self, inputs: tf.Tensor) -> tf.Tensor:
         if self._options.pools_shortcut and self._strides > 1:
-            inputs = average_pool(inputs, self._strides, self._strides)
-        return self._projection(inputs, forward)
+            return average_pool(inputs, self._strides, self._strides)
+        return inputs
 
     def _normalised_shortcut(self, inputs: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
         if self._projection is None:
             return inputs
-        shortcut = self._projection_norm(self._projected(inputs, forward), forward)
+        shortcut = pointwise.normalised(self._pooled(inputs), self._projection, self._projection_norm, forward)
         return self._dropped(shortcut, self._projection_norm.layer_name, forward)
 
     def _dropped(self, activations: tf.Tensor, name: str, forward: ForwardPass) -> tf.Tensor:

@@ -195,6 +195,9 @@ def unused_settings(row: ResNetRow, config: ModelConfig) -> frozenset[str]:
         unused.add("space_to_depth_stem")
     if config.dropblock_keep_prob == 1.0:
         unused |= {"dropblock_size", "dropblock_groups"}
+    widens_at_full_size = row.block == "bottleneck" or config.resnet_d_shortcut
+    if config.preactivation or config.batch_norm_group_size > 1 or not widens_at_full_size:
+        unused.add("batch_norm_from_inputs")
     return frozenset(unused)
 
 

@@ -8,6 +8,7 @@ casting the images.
 import dataclasses
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import tensorflow as tf
 
@@ -39,11 +40,15 @@ class Layer(tf.Module):
 
     def __call__(self, inputs: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
         """Opens the layer's name scope and calls it."""
+        with self.scope():
+            return self.call(inputs, forward)
+
+    def scope(self) -> AbstractContextManager:
+        """Returns the layer's name scope, which its variables must be made in."""
         # The trailing slash re-enters a scope as it is. Without it a second trace of the same graph would get
         # "conv1_1", and the variables would not be found again by name.
         parent = tf.get_current_name_scope()
-        with tf.name_scope(f"{parent}/{self.layer_name}/" if parent else f"{self.layer_name}/"):
-            return self.call(inputs, forward)
+        return tf.name_scope(f"{parent}/{self.layer_name}/" if parent else f"{self.layer_name}/")
 
     def call(self, inputs: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
         """Computes the layer; `__call__` has opened its name scope."""
@@ -104,19 +109,22 @@ class Conv2D(Layer):
 
     def __init__(self, shape: ConvolutionShape, *, name: str, is_zero_initialised: bool = False):
         super().__init__(name)
-        self._shape = shape
+        self.shape = shape
         self._is_zero_initialised = is_zero_initialised
 
     def call(self, inputs: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
         """Returns `[batch, height / strides, width / strides, filters]`, rounded up."""
-        size, filters, num_groups = self._shape.kernel_size, self._shape.filters, self._shape.num_groups
-        shape = [size, size, inputs.shape[-1] // num_groups, filters]
-        kernel = self.variable("kernel", shape, self._initializer(), forward)
-        return self.convolve(inputs, tf.cast(kernel, inputs.dtype))
+        return self.convolve(inputs, self.kernel(inputs, forward))
+
+    def kernel(self, inputs: tf.Tensor, forward: ForwardPass) -> tf.Tensor:
+        """Returns the kernel for such `inputs`, in their dtype."""
+        size, num_groups = self.shape.kernel_size, self.shape.num_groups
+        shape = [size, size, inputs.shape[-1] // num_groups, self.shape.filters]
+        return tf.cast(self.variable("kernel", shape, self._initializer(), forward), inputs.dtype)
 
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the convolution of `inputs` and `kernel`, which have one dtype."""
-        strides, margin = self._shape.strides, [self._shape.kernel_size // 2] * 2
+        strides, margin = self.shape.strides, [self.shape.kernel_size // 2] * 2
         # Padding that is part of the convolution writes no padded copy to memory. At stride 1 "SAME" says the same, and
         # is up to twice as fast on CPU.
         padding = "SAME" if strides == 1 else [[0, 0], margin, margin, [0, 0]]
@@ -126,7 +134,7 @@ class Conv2D(Layer):
         if self._is_zero_initialised:
             return initializers.zeros
         # He et al. 2015 (arXiv 1502.01852), fan-out: keeps the variance of gradients through a ReLU network.
-        fan_out = self._shape.kernel_size**2 * self._shape.filters / self._shape.num_groups
+        fan_out = self.shape.kernel_size**2 * self.shape.filters / self.shape.num_groups
         return initializers.normal(math.sqrt(2.0 / fan_out))
 
 
@@ -139,7 +147,7 @@ class SpaceToDepthConv2D(Conv2D):
 
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the convolution of `inputs` and `kernel`, which have one dtype."""
-        margin = self._shape.kernel_size // 2
+        margin = self.shape.kernel_size // 2
         # Blocks start at even pixels: rows -margin..margin around an even one lie in blocks -before..after.
         before, after = (margin + 1) // 2, margin // 2
         folded = _fold_kernel(kernel, blocks=before + 1 + after, skipped=2 * before - margin)
