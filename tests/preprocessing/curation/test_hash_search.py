@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from preprocessing.curation import hash_search
+from preprocessing.curation.disjoint_sets import DisjointSets
 
 
 def all_similar_pairs(hashes: np.ndarray) -> list[tuple[int, int]]:
@@ -63,13 +64,40 @@ def test_tables_can_be_searched_apart():
     assert np.array_equal(hash_search.merge_pairs(parts), hash_search.similar_pairs(hashes))
 
 
-def test_work_on_a_crowd_is_bounded():
-    """5,000 hashes around one centre have millions of similar pairs; a chain through all of them is enough."""
-    random = np.random.default_rng(3)
-    crowd = np.array(
-        [flip_bits(0x0123456789ABCDEF, int(random.integers(0, 5)), random) for _ in range(5000)], np.uint64
-    )
+def crowd_of(number: int, seed: int) -> np.ndarray:
+    """Hashes around one centre: nearly all pairs of them are similar."""
+    random = np.random.default_rng(seed)
+    values = [flip_bits(0x0123456789ABCDEF, int(random.integers(0, 6)), random) for _ in range(number)]
+    return np.unique(np.array(values, np.uint64))
+
+
+def test_work_on_a_crowd_is_bounded_and_it_hangs_together():
+    crowd = crowd_of(5000, seed=3)
     some_tables = hash_search.TABLES[::50]
     pairs = hash_search.similar_pairs(crowd, some_tables)
-    assert set(np.unique(pairs).tolist()) == set(np.unique(crowd).tolist())
-    assert len(pairs) <= len(some_tables) * 512 * len(crowd)
+    assert set(np.unique(pairs).tolist()) == set(crowd.tolist())
+    assert len(pairs) <= len(some_tables) * 40 * len(crowd)
+    sets = DisjointSets(len(crowd))
+    for first, second in np.searchsorted(crowd, pairs).tolist():
+        sets.join(first, second)
+    assert sets.size(0) == len(crowd)
+
+
+@pytest.mark.slow
+def test_copies_within_a_crowd_are_found():
+    crowd = crowd_of(5000, seed=4)
+    random = np.random.default_rng(5)
+    copies = [flip_bits(value, int(random.integers(1, 3)), random) for value in crowd[:300].tolist()]
+    pairs = hash_search.similar_pairs(np.concatenate([crowd, np.array(copies, np.uint64)]))
+    found = set(map(tuple, pairs.tolist()))
+    assert {tuple(sorted(pair)) for pair in zip(crowd[:300].tolist(), copies, strict=True)} <= found
+
+
+@pytest.mark.slow
+def test_a_crowd_hides_nobody_else():
+    others = random_hashes(300)
+    copies = others ^ np.uint64(0b1011011)
+    pairs = hash_search.similar_pairs(np.concatenate([crowd_of(3000, seed=6), others, copies]))
+    assert set(map(tuple, np.sort(np.stack([others, copies], axis=1), axis=1).tolist())) <= set(
+        map(tuple, pairs.tolist())
+    )
