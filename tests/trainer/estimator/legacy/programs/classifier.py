@@ -3,13 +3,12 @@
 import json
 import os
 
+import network
 import tensorflow as tf
 from tensorflow.contrib import summary
 from tensorflow.contrib.tpu.python.tpu import tpu_config
 from tensorflow.contrib.training.python.training import evaluation
 from tensorflow.python.estimator import estimator as estimator_lib
-
-import network
 
 flags = tf.app.flags
 flags.DEFINE_string("model_dir", None, "where checkpoints go")
@@ -22,10 +21,10 @@ FLAGS = flags.FLAGS
 
 def host_call_fn(global_step, loss):
     step = global_step[0]
-    with summary.create_file_writer(os.path.join(FLAGS.model_dir, "host_call")).as_default():
-        with summary.always_record_summaries():
-            summary.scalar("loss_on_host", tf.reduce_mean(loss), step=step)
-            return summary.all_summary_ops()
+    writer = summary.create_file_writer(os.path.join(FLAGS.model_dir, "host_call"))
+    with writer.as_default(), summary.always_record_summaries():
+        summary.scalar("loss_on_host", tf.reduce_mean(loss), step=step)
+        return summary.all_summary_ops()
 
 
 def metric_fn(labels, logits):

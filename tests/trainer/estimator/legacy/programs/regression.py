@@ -1,4 +1,4 @@
-"""A regression in the way of TensorFlow 2: Keras in a model_fn, `tf.estimator` and the paths that programs reach into."""
+"""A regression in the way of TensorFlow 2: Keras in a model_fn, `tf.estimator`, paths inside its package."""
 
 import argparse
 import json

@@ -1,0 +1,140 @@
+"""What `tpu-images legacy` prints and exits with, and which TensorFlow it chooses."""
+
+import sys
+import types
+
+import pytest
+
+from trainer import task
+from trainer.estimator.legacy import style
+
+
+@pytest.fixture
+def script(tmp_path):
+    def write(text, name="script.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def run(*words):
+    return task.main(["legacy", *map(str, words)])
+
+
+def error_line(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if not line.startswith("tpu-images legacy:")]
+
+
+def test_a_script_has_its_own_arguments_and_exit_status(script, capsys):
+    path = script("import sys\nprint(sys.argv[1:], __name__)\nsys.exit(3)")
+    assert run(path, "--", "--debug", "--names") == 3
+    assert capsys.readouterr().out == "['--debug', '--names'] __main__\n"
+
+
+def test_a_message_in_place_of_an_exit_status_is_printed(script, capsys):
+    assert run(script("import sys\nsys.exit('out of memory')")) == 1
+    assert error_line(capsys) == ["out of memory"]
+
+
+def test_an_error_of_the_program_keeps_its_trace(script):
+    with pytest.raises(ZeroDivisionError):
+        run(script("1 / 0"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "nearest"),
+    [
+        ("import tensorflow as tf\ntf.contrib.tpu.TPUConfg", "tf.contrib.tpu.TPUConfg", "tf.contrib.tpu.TPUConfig"),
+        ("import tensorflow as tf\ntf.layers\ntf.trian", "tf.trian", "tf.train"),
+        ("import tensorflow as tf\ntf.app\ntf.train.AdamOptimiser", "tf.train.AdamOptimiser", "tf.train.AdamOptimizer"),
+        ("import tensorflow.compat.v1 as tf\ntf.estimator.Estimate", "tf.estimator.Estimate", "tf.estimator.Estimator"),
+        ("from tensorflow.contrib import summry", "tf.contrib.summry", "tf.contrib.summary"),
+        ("import tensorflow.contrib.layer", "tf.contrib.layer", "tf.contrib.layers"),
+        ("import importlib\nimportlib.import_module('tensorflow.contrib.slim')", "tensorflow.contrib.slim", ""),
+        (
+            "from tensorflow_estimator.python.estimator import run_confg",
+            "tensorflow_estimator.python.estimator.run_confg",
+            "tensorflow_estimator.python.estimator.run_config",
+        ),
+    ],
+)
+def test_an_unknown_name_is_one_line_with_the_nearest_one(script, capsys, text, name, nearest):
+    path = script(text)
+    assert run(path) == 2
+    (line,) = error_line(capsys)
+    assert line.startswith(f"tpu-images: {path}:{text.count(chr(10)) + 1}: {name} is not provided")
+    assert nearest in line
+
+
+def test_a_program_may_ask_whether_a_name_is_there(script, capsys):
+    text = """
+import tensorflow as tf
+print(hasattr(tf.contrib, "slim"), hasattr(tf.contrib, "tpu"), "TPUEstimator" in dir(tf.contrib.tpu))
+try:
+    from tensorflow.contrib import slim
+except ImportError:
+    print("no slim")
+"""
+    assert run(script(text)) == 0
+    assert capsys.readouterr().out == "False True True\nno slim\n"
+
+
+@pytest.mark.parametrize("words", [[], ["missing.py"], ["--tensorflow=3", "x.py"]])
+def test_wrong_arguments_exit_with_2(words, capsys):
+    assert run(*words) == 2
+    assert len(error_line(capsys)) == 1
+
+
+def test_an_address_in_the_cloud_is_refused_with_what_to_write(script, capsys):
+    text = "import tensorflow as tf\ntf.contrib.cluster_resolver.TPUClusterResolver('grpc://10.0.0.2:8470')"
+    assert run(script(text)) == 2
+    assert "mock:8" in error_line(capsys)[0]
+
+
+def test_names_lists_the_table(capsys):
+    assert run("--names") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "tensorflow.contrib.tpu.TPUEstimator = trainer.estimator.tpu_estimator:TPUEstimator" in lines
+    assert lines == sorted(lines)
+
+
+def test_a_module_of_the_program_comes_before_one_that_is_loaded(script, tmp_path, monkeypatch, capsys):
+    loaded = types.ModuleType("inputs")
+    monkeypatch.setitem(sys.modules, "inputs", loaded)
+    script("WHAT = 'the program'", "inputs.py")
+    assert run(script("import inputs\nprint(inputs.WHAT)\nfrom inputs import WHAT")) == 0
+    assert capsys.readouterr().out == "the program\n"
+    assert sys.modules["inputs"] is loaded
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("import tensorflow as tf\ntf.placeholder", 1),
+        ("import tensorflow as tf\ntf.train.AdamOptimizer", 1),
+        ("import tensorflow as tf\ntf.losses.softmax_cross_entropy", 1),
+        ("import tensorflow as tf\ntf.losses.Huber", 2),
+        ("import tensorflow as tf\ntf.estimator.Estimator\ntf.compat.v1.placeholder\ntf.keras.Model", 2),
+        ("import tensorflow.compat.v1 as tf\ntf.placeholder", 2),
+        ("from tensorflow.contrib import summary", 1),
+        ("import tensorflow.contrib.tpu", 1),
+        ("def later():\n    import tensorflow\n    return tensorflow.app", 1),
+        ("from package import inside", 1),
+        ("x = 'tf.placeholder'", 2),
+    ],
+)
+def test_the_version_is_read_from_the_names(script, tmp_path, monkeypatch, text, version):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    script("", "package/__init__.py")
+    script("from . import deeper", "package/inside.py")
+    script("import tensorflow as tf\ntf.flags", "package/deeper.py")
+    assert style.of_program(str(script(text))).version == version
+
+
+def test_the_version_can_be_given(script, capsys):
+    path = script("import tensorflow as tf\nprint(hasattr(tf, 'placeholder'), tf.executing_eagerly())")
+    assert [run("--tensorflow", version, path) for version in "12"] == [0, 0]
+    assert capsys.readouterr().out == "True False\nFalse True\n"

@@ -1,0 +1,119 @@
+"""What stands for `tf.contrib`, each against its definition."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.errors import UserError
+from trainer.estimator.legacy import contrib_data, contrib_image, contrib_layers, facade, table
+from trainer.estimator.legacy.cluster_resolver import TPUClusterResolver
+from trainer.estimator.legacy.hparams import HParams
+
+
+def names():
+    return [(path, name) for path, row in table.MODULES.items() for name in row.names]
+
+
+@pytest.mark.parametrize(("path", "name"), names(), ids=".".join)
+def test_every_name_of_the_table_is_there(path, name):
+    assert facade.resolve(table.MODULES[path].names[name]) is not None
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_module_of_the_table_can_be_imported(version):
+    facades = facade.Facades(version)
+    for path in table.MODULES:
+        assert facades.module(path).__name__ == path
+    for path in table.KERAS_2[version]:
+        assert facade.resolve(table.KERAS_2[version][path])
+
+
+@pytest.fixture
+def in_graph():
+    with tf.Graph().as_default():
+        yield
+
+
+def evaluate(tensors):
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        return session.run(tensors)
+
+
+def test_layer_norm_has_mean_0_and_variance_1_over_the_axes_of_an_example(in_graph):
+    inputs = tf.constant(np.random.default_rng(0).normal(3, 5, [2, 4, 6]), tf.float32)
+    whole, last = (evaluate(contrib_layers.layer_norm(inputs, begin_norm_axis=axis)) for axis in (1, -1))
+    np.testing.assert_allclose(whole.mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(whole.var((1, 2)), 1, atol=1e-5)
+    np.testing.assert_allclose(last.mean(2), 0, atol=1e-5)
+    shapes = {variable.op.name: variable.shape.as_list() for variable in tf.compat.v1.trainable_variables()}
+    assert shapes["LayerNorm/beta"] == shapes["LayerNorm_1/gamma"] == [6]
+
+
+@pytest.mark.parametrize(("arguments", "variance"), [({}, 2.0 * 1.3 * 0.7737 / 400), ({"uniform": True}, 2.0 / 400)])
+def test_variance_scaling_has_contribs_variance(in_graph, arguments, variance):
+    weights = evaluate(contrib_layers.variance_scaling_initializer(seed=1, **arguments)([400, 500]))
+    # A normal distribution cut at two standard deviations keeps 0.7737 of its variance.
+    assert weights.var() == pytest.approx(variance, rel=0.02)
+
+
+def test_xavier_is_glorots_uniform_distribution(in_graph):
+    weights = evaluate(contrib_layers.xavier_initializer(seed=1)([300, 500]))
+    assert np.abs(weights).max() == pytest.approx(np.sqrt(6 / 800), rel=1e-3)
+
+
+def test_regularizers():
+    weights = tf.constant([1.0, -2.0])
+    assert contrib_layers.l1_regularizer(0.5)(weights) == 1.5
+    assert contrib_layers.l2_regularizer(0.5)(weights) == 1.25
+    assert contrib_layers.l2_regularizer(0.0)(weights) is None
+    with pytest.raises(ValueError, match="negative"):
+        contrib_layers.l1_regularizer(-1.0)
+
+
+def test_batches_without_a_remainder():
+    dataset = tf.data.Dataset.range(5)
+    (batch, _) = dataset.apply(contrib_data.batch_and_drop_remainder(2))
+    assert batch.shape == [2]
+    ragged = dataset.map(tf.range).apply(contrib_data.padded_batch_and_drop_remainder(3, [None]))
+    assert [batch.shape for batch in ragged] == [[3, 2]]
+
+
+def test_images_are_turned_and_moved():
+    image = np.arange(9, dtype=np.uint8).reshape(3, 3, 1)
+    np.testing.assert_array_equal(contrib_image.rotate(image, np.pi / 2), np.rot90(image))
+    np.testing.assert_array_equal(contrib_image.rotate(image[None], [np.pi])[0], image[::-1, ::-1])
+    moved = contrib_image.translate(image[..., 0], [1, 0])
+    np.testing.assert_array_equal(moved, [[0, 0, 1], [0, 3, 4], [0, 6, 7]])
+    half = contrib_image.transform(image, [1, 0, 0.5, 0, 1, 0, 0, 0], "BILINEAR", output_shape=[1, 2])
+    assert half.shape == [1, 2, 1]
+
+
+def test_hyperparameters_keep_their_types():
+    hparams = HParams(rate=0.1, units=8, name="relu", fast=False, sizes=[1, 2])
+    hparams.parse("rate=1,units=16,name=a b,fast=True,sizes=[3,4,5],sizes[1]=9")
+    assert hparams.values() == {"rate": 1.0, "units": 16, "name": "a b", "fast": True, "sizes": [3, 9, 5]}
+    assert isinstance(hparams.rate, float)
+    assert hparams.get("missing", 3) == 3
+    assert "units" in hparams
+    assert hparams.parse_json('{"units": 2}').override_from_dict({"sizes": [7]}).units == 2
+    hparams.del_hparam("name")
+    assert "name" not in hparams.to_json()
+    for wrong in ("missing=1", "units=1.5", "fast=maybe", "units", "sizes=3.5"):
+        with pytest.raises(ValueError, match=r"hyperparameter"):
+            hparams.parse(wrong)
+    with pytest.raises(ValueError, match="taken"):
+        hparams.add_hparam("units", 1)
+
+
+def test_a_resolver_gives_the_engine(monkeypatch):
+    assert TPUClusterResolver("mock:8", zone="somewhere").master() == "mock:8"
+    assert TPUClusterResolver(["local"]).get_master() == "local"
+    assert TPUClusterResolver().master() == ""
+    monkeypatch.setenv("TPU_NAME", "mock:2")
+    assert TPUClusterResolver().master() == "mock:2"
+    assert TPUClusterResolver("").master() == ""
+    assert TPUClusterResolver("local", job_name="job").get_job_name() == "job"
+    assert TPUClusterResolver("local").cluster_spec().jobs == []
+    with pytest.raises(UserError, match="mock:8"):
+        TPUClusterResolver("my-tpu")
