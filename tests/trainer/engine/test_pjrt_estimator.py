@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.estimator import ModeKeys, RunConfig, TPUConfig, TPUEstimator, TPUEstimatorSpec
+from trainer.preflight.testing import assert_compiles_for_tpu
 
 BATCH_SIZE = 32
 GENERATOR = np.random.default_rng(0)
@@ -78,3 +79,13 @@ def test_trains_evaluates_and_predicts_as_the_tf_engine_does(name, tmp_path):
     for metric in ("accuracy", "loss"):
         np.testing.assert_allclose(metrics[metric], expected_metrics[metric], rtol=1e-5)
     assert metrics["accuracy"] > 0.8
+
+
+@pytest.mark.slow
+def test_the_program_that_trains_on_mock_8_compiles_for_a_tpu_that_tensorflow_does_not_run_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    features, labels = tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int32)
+    compiled = assert_compiles_for_tpu(
+        model_fn, features, labels, per_replica_batch_size=BATCH_SIZE // 8, tpu_type="v6e:2x2"
+    )
+    assert any("CrossReplicaSum" in operation.op_name for operation in compiled.traffic), "gradients are summed"

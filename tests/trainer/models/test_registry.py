@@ -69,6 +69,8 @@ def test_a_name_like_no_other_lists_all():
         ("resnet50", {"space_to_depth_stem": True, "resnet_d_stem": True}, "--space_to_depth_stem=True"),
         ("resnet50", {"dropblock_size": 5}, "--dropblock_size=5"),
         ("resnet50", {"dropblock_groups": (1,)}, r"--dropblock_groups=\(1,\)"),
+        ("resnet18", {"batch_norm_from_inputs": False}, "--batch_norm_from_inputs=False"),
+        ("resnet50", {"batch_norm_from_inputs": False, "preactivation": True}, "--batch_norm_from_inputs=False"),
     ],
 )
 def test_a_setting_without_effect_is_an_error(network, settings, unused):
