@@ -360,3 +360,24 @@ def test_twenty_rounds_of_training_and_evaluation_keep_to_their_memory(tmp_path)
         estimator.evaluate(programs.input_fn)
         sizes.append(resident_mib())
     assert sizes[-1] - sizes[4] < 40
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.unlink()], ids=["truncated", "bit", "gone"])
+def test_training_goes_on_from_the_last_good_checkpoint(tmp_path, damage):
+    train_with_dropout(tmp_path, max_steps=8)
+    damage(tmp_path / "model.ckpt-8.data-00000-of-00001")
+    (tmp_path / "checkpoint").write_text("garbage")
+    resumed, losses = train_with_dropout(tmp_path, max_steps=12)
+    assert len(losses) == 8
+    assert global_step(resumed) == 12
+    assert sorted(path.stem for path in tmp_path.glob("*.index")) == [f"model.ckpt-{step}" for step in (0, 12, 4, 8)]
