@@ -4,6 +4,7 @@ All of a group belong into one split. Two steps find them: the hashes of all ima
 could be duplicates, and then the fingerprints of those alone say which are.
 """
 
+import bisect
 import collections
 import dataclasses
 import functools
@@ -16,8 +17,8 @@ from preprocessing.curation import fingerprints, hash_search
 from preprocessing.curation.disjoint_sets import DisjointSets
 from preprocessing.curation.fingerprints import Fingerprint
 
-# Of a crowd of images with one and the same hash, each is compared with so many others; of two such crowds, so many of
-# each with so many of the other. The rest hang together through their own crowd.
+# Of a crowd of images with one and the same hash, each is compared with so many others; of two such crowds, each of the
+# smaller with so many of the larger: with those of the nearest brightness, as copies have.
 _MAX_COMPARED_OF_SAME_HASH = 64
 _MAX_COMPARED_OF_SIMILAR_HASH = 8
 _PAIRS_AT_ONCE = 65_536
@@ -149,8 +150,9 @@ def _candidate_links(
     members: Sequence[Fingerprint], pictures: Iterable[int], pairs: np.ndarray
 ) -> Iterator[tuple[int, int]]:
     """Yields the pairs of pictures whose hashes are the same or similar, few of each crowd."""
+    shades = [sum(member.thumbnail) for member in members]
     by_hash: dict[int, list[int]] = collections.defaultdict(list)
-    for index in pictures:
+    for index in sorted(pictures, key=shades.__getitem__):
         if members[index].is_distinctive:
             by_hash[members[index].perceptual_hash].append(index)
     for crowd in by_hash.values():
@@ -158,9 +160,19 @@ def _candidate_links(
             for other in crowd[place + 1 : place + 1 + _MAX_COMPARED_OF_SAME_HASH]:
                 yield index, other
     for first, second in pairs.tolist():
-        yield from itertools.product(
-            by_hash[first][:_MAX_COMPARED_OF_SIMILAR_HASH], by_hash[second][:_MAX_COMPARED_OF_SIMILAR_HASH]
-        )
+        few, many = sorted((by_hash[first], by_hash[second]), key=len)
+        yield from _links_between(few, many, shades)
+
+
+def _links_between(few: Sequence[int], many: Sequence[int], shades: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yields pairs of two crowds that are sorted by their shades."""
+    if len(many) <= _MAX_COMPARED_OF_SIMILAR_HASH:
+        yield from itertools.product(few, many)
+        return
+    for index in few:
+        place = bisect.bisect_left(many, shades[index], key=shades.__getitem__)
+        start = max(0, place - _MAX_COMPARED_OF_SIMILAR_HASH // 2)
+        yield from ((index, other) for other in many[start : start + _MAX_COMPARED_OF_SIMILAR_HASH])
 
 
 def _verified_links(

@@ -114,3 +114,21 @@ def test_a_crowd_with_one_hash_is_one_group():
 def test_thresholds_out_of_range(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         SimilarityThresholds(**values)
+
+
+@pytest.mark.parametrize("other_hash", [0x5555, 0x5556], ids=["the same hash", "two hashes"])
+def test_copies_among_many_pictures_with_alike_hashes_are_found(other_hash):
+    random_numbers = np.random.default_rng(0)
+    thumbnails = random_numbers.integers(0, 60, (2_000, 192), dtype=np.uint8)
+    thumbnails += random_numbers.integers(0, 190, (2_000, 1), dtype=np.uint8)  # dark and bright pictures
+    thumbnails[1_000:1_100] = thumbnails[:100] ^ 1
+    images = [
+        (
+            f"{index:064x}",
+            Fingerprint(index.to_bytes(16, "big"), 0x5555 if index < 1_000 else other_hash, each.tobytes(), True),
+        )
+        for index, each in enumerate(thumbnails)
+    ]
+    found = duplicate_groups.find_groups(images, SimilarityThresholds(min_correlation=0.99))
+    assert len(found.group_ids) == 200
+    assert all(found.group_id(images[1_000 + index][0]) == images[index][0] for index in range(100))
