@@ -222,6 +222,22 @@ def test_a_scaffolds_saver_takes_variables_from_their_averages(tmp_path):
     assert np.abs(estimator.get_variable_value("weights") - weights).max() < np.abs(average - weights).max()
 
 
+def test_a_scaffold_is_made_once_for_all_evaluations(tmp_path):
+    made = []
+
+    def model_fn(features, labels, mode, params):
+        spec = averaging_model_fn(features, labels, mode, params)
+        if mode != ModeKeys.EVAL:
+            return spec
+        return spec._replace(scaffold_fn=lambda: made.append(mode) or spec.scaffold_fn())
+
+    estimator = programs.make_estimator(tmp_path, model_fn)
+    for _ in range(3):
+        estimator.train(programs.input_fn, steps=2)
+        estimator.evaluate(programs.input_fn)
+    assert made == [ModeKeys.EVAL]
+
+
 class EvaluateOnSave(v1.train.CheckpointSaverListener):
     def __init__(self, estimator):
         self.estimator = estimator
