@@ -175,3 +175,31 @@ def test_every_kind_of_stem_and_block_compiles_with_xla(name):
         return tf.linalg.global_norm(tf.gradients(loss, network.trainable_variables))
 
     assert np.isfinite(float(gradient_norm(tf.cast(images(32, batch=2), tf.bfloat16))))
+
+
+def training_step(images, **settings):
+    """Returns (loss, all gradients in one vector, moving statistics by name) of a bottleneck network."""
+    network = build("resnet50", zero_init_last_gamma=False, **settings)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.nn.log_softmax(network(images, TRAINING).logits)[:, 0])
+    gradients = [np.ravel(gradient) for gradient in tape.gradient(loss, network.trainable_variables)]
+    moving = {v.name: v.numpy() for v in network.variables if "moving" in v.name}
+    return float(loss), np.concatenate(gradients), moving
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["v1.5", "resnet_d", "regularised"])
+def test_statistics_from_inputs_change_no_more_than_the_last_digit_of_the_images(variant):
+    """50 layers with ReLUs that open or close enlarge any rounding; this one hardly more than another."""
+    inputs = images(size=64, batch=8)
+    loss, gradients, moving = training_step(inputs, batch_norm_from_inputs=True, **VARIANTS[variant])
+    separate = {"batch_norm_from_inputs": False} | VARIANTS[variant]
+    expected_loss, expected_gradients, expected_moving = training_step(inputs, **separate)
+    noise = np.random.default_rng(1).normal(1.0, 1e-6, inputs.shape).astype(np.float32)
+    _, neighbouring_gradients, _ = training_step(inputs * noise, **separate)
+    assert loss == pytest.approx(expected_loss, rel=1e-4)
+    distance = np.linalg.norm(gradients - expected_gradients)
+    assert distance < 3 * np.linalg.norm(neighbouring_gradients - expected_gradients)
+    assert distance < 0.1 * np.linalg.norm(expected_gradients)
+    for name, expected in expected_moving.items():
+        np.testing.assert_allclose(moving[name], expected, rtol=1e-3, atol=1e-4, err_msg=name)
