@@ -1,7 +1,8 @@
 """Our ResNet-50 training step beside flax's, both compiled by the same TPU compiler: HBM traffic, memory, flops.
 
-    python -m benchmarks.preflight_vs_flax --tpu_type=v5e --per_replica_batch_size=64
+    python -m benchmarks.preflight_vs_flax --tpu_type=v5e --per_replica_batch_size=64 [--batch_norm_from_inputs=false]
 
+Settings of the configuration change our side. Both are compiled for one device, whatever the chip has.
 flax is installed into a directory of its own, since the project does not depend on it. Each compilation takes minutes.
 """
 
@@ -13,8 +14,11 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 from trainer import presets
+from trainer.config import parse_overrides
 from trainer.engine import topology as tpu_topology
 from trainer.preflight import compile_worker, compiler, hlo, image_training
 
@@ -34,11 +38,11 @@ class Measured:
 
 def main() -> None:
     """Compiles both and prints a table."""
-    arguments = _parser().parse_args()
+    arguments, settings = _parser().parse_known_args()
     topology = tpu_topology.parse(arguments.tpu_type)
     rows = [
         _flax(topology, arguments.per_replica_batch_size, pathlib.Path(arguments.work_dir)),
-        _ours(topology, arguments.per_replica_batch_size),
+        _ours(topology, arguments.per_replica_batch_size, parse_overrides(settings)),
     ]
     print(f"ResNet-50 training step, {topology.name}, batch {arguments.per_replica_batch_size} on one device")
     print(f"{'':<8}{'HBM traffic':>14}{'temporary HBM':>16}{'arithmetic':>14}")
@@ -57,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _ours(topology: tpu_topology.Topology, batch_size: int) -> Measured:
-    config = presets.get(_PRESET).config.replace(global_batch_size=batch_size)
+def _ours(topology: tpu_topology.Topology, batch_size: int, settings: Mapping[str, Any]) -> Measured:
+    config = presets.get(_PRESET).config.replace(global_batch_size=batch_size, **settings)
     workload = image_training.image_workload(config, num_classes=1000, num_train_examples=1_281_167)
     compiled = compiler.TpuCompiler().compile(workload.step.lower(batch_size, num_replicas=1), topology)
     return _measured("ours", compiled.figures, compiled.traffic)

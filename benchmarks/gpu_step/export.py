@@ -1,4 +1,7 @@
-"""Writes our training step for one replica of `--num_replicas`: `python -m benchmarks.gpu_step.export DIRECTORY`."""
+"""Writes our training step for one replica of `--num_replicas`: `python -m benchmarks.gpu_step.export DIRECTORY`.
+
+Settings of the configuration may follow, such as `--batch_norm_from_inputs=false`.
+"""
 
 import argparse
 import dataclasses
@@ -15,7 +18,7 @@ _PRESET = "imagenet_resnet50"
 
 def main() -> None:
     """Lowers the step and writes it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--per_replica_batch_size", type=int, default=256)
     parser.add_argument("--num_replicas", type=int, default=1)
