@@ -5,7 +5,7 @@
 The programs are in `tests/trainer/estimator/reference_cases.py`. The reference runs in a virtual environment of its own
 (Python 3.11 with tensorflow-cpu 2.15.1, made in the cache folder the first time; needs the network and about 1 GB).
 Each program trains 100 steps, evaluates and predicts under both. Then ours continues, and warm-starts from, a
-checkpoint that the reference wrote, and the reference does the same.
+checkpoint that the reference wrote, and the reference does the same; and the reference continues one that ours wrote.
 
 Prints one row for each program: the largest relative difference of a step's loss, the largest difference of a metric
 and of a logit, and whether the checkpoints hold the same variables. Ends with status 1 if losses differ by more than
@@ -45,6 +45,7 @@ def main() -> int:
         work_dir = pathlib.Path(directory)
         _start(python, "reference", work_dir, arguments.cases)
         _start(pathlib.Path(sys.executable), "ours", work_dir, arguments.cases)
+        _start(python, "back", work_dir, arguments.cases)
         if arguments.write_goldens:
             _write_goldens(work_dir / "reference")
         rows = _compare_all(work_dir)
@@ -57,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cases", default="", help="names of programs, separated by commas; all by default")
     parser.add_argument("--cache_dir", default="~/.cache/tpu-images", help="where the reference is installed")
     parser.add_argument("--write_goldens", action="store_true", help="record the reference's numbers for the tests")
-    parser.add_argument("--side", choices=["reference", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=["reference", "ours", "back"], help=argparse.SUPPRESS)
     parser.add_argument("--work_dir", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -100,18 +101,25 @@ def _run_side(arguments: argparse.Namespace) -> None:
 
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     kit = reference_cases.Toolkit(
-        **(_reference_interface(tf) if arguments.side == "reference" else _our_interface()),
+        **(_our_interface() if arguments.side == "ours" else _reference_interface(tf)),
         layers=tf.compat.v1.layers,
         rnn_cell=tf.compat.v1.nn.rnn_cell,
     )
     work_dir = pathlib.Path(arguments.work_dir)
     side_dir = work_dir / arguments.side
     side_dir.mkdir()
+    moving_case = reference_cases.CASES[_MOVING_CASE]
+    if arguments.side == "back":
+        _, losses = reference_cases.train(moving_case, kit, str(work_dir / "ours" / "written"), _NUM_MOVING_STEPS)
+        _write_json(side_dir / "moving.json", {"continued": losses})
+        return
     for name in arguments.cases.split(",") if arguments.cases else reference_cases.CASES:
         outcome = reference_cases.outcome(reference_cases.CASES[name], kit, str(side_dir / name))
         _write_json(side_dir / f"{name}.json", outcome)
     moving = _run_moving(reference_cases, kit, work_dir, side_dir)
     _write_json(side_dir / "moving.json", moving)
+    if arguments.side == "ours":
+        reference_cases.train(moving_case, kit, str(side_dir / "written"), _NUM_MOVING_STEPS)
 
 
 def _reference_interface(tf: Any) -> dict[str, Any]:
@@ -175,6 +183,10 @@ def _compare_all(work_dir: pathlib.Path) -> list[_Row]:
         expected, found = (json.loads((work_dir / side / path.name).read_text()) for side in ("reference", "ours"))
         if path.stem == "moving":
             rows += [_moving_row(kind, expected, found) for kind in ("continued", "warm_started")]
+            back = {**expected, **json.loads((work_dir / "back" / path.name).read_text())}
+            rows.append(
+                dataclasses.replace(_moving_row("continued", expected, back), name=f"{_MOVING_CASE}, moved back")
+            )
         else:
             rows.append(_row(path.stem, expected, found))
     return sorted(rows, key=lambda row: row.name)
