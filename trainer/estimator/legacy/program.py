@@ -1,6 +1,7 @@
 """Runs a program of yesterday, as `python SCRIPT.py FLAGS` did, with TensorFlow's old names put back meanwhile."""
 
 import contextlib
+import importlib.util
 import os
 import sys
 import traceback
@@ -32,11 +33,13 @@ def run(script: str, arguments: Sequence[str], version: int | None = None) -> in
       The exit status.
 
     Raises:
-      UserError: there is no such script, or it uses a name that is not provided.
+      UserError: there is no such script, Keras 2 is not installed, or the program uses a name that is not provided.
     """
     path = os.path.abspath(script)
     if not os.path.isfile(path):
         raise UserError("no such script", where=script, remedy="give the path of the program to run")
+    if importlib.util.find_spec("tf_keras") is None:
+        raise UserError("Keras 2 (tf_keras) is not installed", remedy="pip install --no-deps tf_keras")
     directory = os.path.dirname(path)
     with _sys_restored():
         sys.argv = [script, *arguments]

@@ -45,9 +45,11 @@ _EXPORT_OUTPUTS = _of(f"{_OURS}.export_outputs", "ClassificationOutput", "Predic
 _RECEIVERS = _of(
     f"{_OURS}.export_outputs",
     "ServingInputReceiver",
+    "SupervisedInputReceiver",
     "TensorServingInputReceiver",
     "build_parsing_serving_input_receiver_fn",
     "build_raw_serving_input_receiver_fn",
+    "build_raw_supervised_input_receiver_fn",
 )
 _EARLY_STOPPING = _of(
     f"{_OURS}.early_stopping",
@@ -58,6 +60,12 @@ _EARLY_STOPPING = _of(
     "stop_if_no_decrease_hook",
     "stop_if_no_increase_hook",
 )
+_EXPERIMENTAL = {
+    **_EARLY_STOPPING,
+    **_of(f"{_OURS}.evaluator_hook", "InMemoryEvaluatorHook"),
+    **_of(f"{_OURS}.export_outputs", "build_raw_supervised_input_receiver_fn"),
+    **_of(f"{_OURS}.stop_hooks", "make_stop_at_checkpoint_step_hook"),
+}
 _HOOKS = _train(
     "CheckpointSaverHook",
     "CheckpointSaverListener",
@@ -207,7 +215,7 @@ _CONTRIB_SUMMARY = {
 }
 _CONTRIB_OTHERS = {
     "tensorflow.contrib.cluster_resolver": _RESOLVER,
-    "tensorflow.contrib.estimator": Row(_EARLY_STOPPING),
+    "tensorflow.contrib.estimator": Row(_EXPERIMENTAL),
     "tensorflow.contrib.image": Row(_of(f"{_LEGACY}.contrib_image", "rotate", "transform", "translate")),
     "tensorflow.contrib.lookup": Row(
         _of("tensorflow.python.ops.lookup_ops", "index_table_from_file", "index_table_from_tensor")
@@ -234,7 +242,7 @@ _INSIDE_ESTIMATOR = {
 }
 _PUBLIC_ESTIMATOR = {
     "estimator": _ESTIMATOR,
-    "estimator.experimental": Row(_EARLY_STOPPING),
+    "estimator.experimental": Row(_EXPERIMENTAL),
     "estimator.export": Row({**_RECEIVERS, **_EXPORT_OUTPUTS}),
     "estimator.tpu": _ESTIMATOR_TPU,
 }
@@ -258,6 +266,10 @@ MODULES: Mapping[str, Row] = {
     **_CONTRIB_SUMMARY,
     **_CONTRIB_OTHERS,
     "tensorflow.distribute.cluster_resolver": _RESOLVER,
+    "tensorflow.layers": Row(
+        _of(f"{_LEGACY}.batch_normalization", "BatchNormalization"),
+        rest="tf_keras.api._v1.keras.__internal__.legacy.layers",
+    ),
     "tensorflow.logging": Row(_of(f"{_LEGACY}.verbosity", "set_verbosity")),
     "tensorflow.python.distribute.cluster_resolver": _RESOLVER,
     "tensorflow.python.distribute.cluster_resolver.tpu_cluster_resolver": _RESOLVER,
@@ -271,7 +283,6 @@ GONE_PACKAGES = ("tensorflow.contrib", "tensorflow.python.estimator", "tensorflo
 KERAS_2: Mapping[int, Mapping[str, str]] = {
     1: {
         "tensorflow.keras": "tf_keras.api._v1.keras",
-        "tensorflow.layers": "tf_keras.api._v1.keras.__internal__.legacy.layers",
         "tensorflow.nn.rnn_cell": "tf_keras.api._v1.keras.__internal__.legacy.rnn_cell",
     },
     2: {

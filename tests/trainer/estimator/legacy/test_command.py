@@ -94,6 +94,12 @@ def test_an_address_in_the_cloud_is_refused_with_what_to_write(script, capsys):
     assert "mock:8" in error_line(capsys)[0]
 
 
+def test_keras_2_is_asked_for_when_it_is_not_there(script, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    assert run(script("")) == 2
+    assert error_line(capsys) == ["tpu-images: Keras 2 (tf_keras) is not installed; pip install --no-deps tf_keras"]
+
+
 def test_names_lists_the_table(capsys):
     assert run("--names") == 0
     lines = capsys.readouterr().out.splitlines()

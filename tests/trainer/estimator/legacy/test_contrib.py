@@ -117,3 +117,16 @@ def test_a_resolver_gives_the_engine(monkeypatch):
     assert TPUClusterResolver("local").cluster_spec().jobs == []
     with pytest.raises(UserError, match="mock:8"):
         TPUClusterResolver("my-tpu")
+
+
+def test_batch_normalization_takes_moments_of_the_time_before_masks(in_graph):
+    layers = facade.Facades(1).module("tensorflow.layers")
+
+    class Doubled(layers.BatchNormalization):
+        def _moments(self, inputs, reduction_axes, keep_dims):
+            mean, variance = super()._moments(inputs, reduction_axes, keep_dims=keep_dims)
+            return 2 * mean, variance
+
+    inputs = np.random.default_rng(0).normal(3, 1, [64, 5]).astype(np.float32)
+    outputs = evaluate(Doubled(fused=False)(tf.constant(inputs), training=True))
+    np.testing.assert_allclose(outputs.mean(0), -inputs.mean(0) / inputs.std(0), rtol=1e-2)
