@@ -31,10 +31,12 @@ class LoopSettings:
     Fields:
       last_step: the global step to stop at; None for the end of the data.
       log_steps: steps between log lines; None for none.
+      examples_per_step: over all replicas; None counts those of the first tensor.
     """
 
     last_step: int | None
     log_steps: int | None = 100
+    examples_per_step: int | None = None
 
 
 class SpeedMeter:
@@ -115,7 +117,7 @@ class TrainLoop:
         outputs = parts.runner.run(parts.layout.divide(host_batch), request)
         self._latest = outputs
         self._step = _step_after(self._step, outputs["global_step"])
-        self._num_examples = _num_examples(host_batch)
+        self._num_examples = self._settings.examples_per_step or _num_examples(host_batch)
         self._unseen_losses.append((self._step, outputs["loss"]))
         parts.summaries.add(self._step, outputs)
         parts.host_call.add(self._step, outputs)

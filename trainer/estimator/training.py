@@ -185,7 +185,8 @@ class _TrainingCall:
         log_steps = self._model.config.log_step_count_steps
         if log_steps and self._deployment.is_tpu:
             log_steps = _whole_loops(log_steps, self._tpu_config.iterations_per_loop)
-        return LoopSettings(self._limits.last_step(self._first_step), log_steps)
+        examples_per_step = self._deployment.global_batch_sizes.get(ModeKeys.TRAIN)
+        return LoopSettings(self._limits.last_step(self._first_step), log_steps, examples_per_step)
 
 
 def _continued(streams: list[BatchStream], input_fn: Callable[..., Any], num_used_batches: int) -> list[BatchStream]:

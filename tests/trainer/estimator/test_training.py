@@ -210,6 +210,18 @@ def test_loss_scalars_and_speed_are_written_as_events(tmp_path):
     assert found["examples/sec"][4] == pytest.approx(8 * found["global_step/sec"][4])
 
 
+def test_speed_counts_examples_not_the_first_axis(tmp_path):
+    def input_fn(mode, params):
+        return programs.input_fn(mode, params).map(lambda features, labels: (tf.transpose(features), labels))
+
+    def model_fn(features, labels, mode, params):
+        return programs.model_fn(tf.transpose(features), labels, mode, params)
+
+    programs.make_estimator(tmp_path, model_fn, config={"log_step_count_steps": 2}).train(input_fn, max_steps=4)
+    found = programs.events(tmp_path)
+    assert found["examples/sec"][4] == pytest.approx(8 * found["global_step/sec"][4])
+
+
 def test_progress_is_told(tmp_path):
     class Listener(ProgressHook):
         def __init__(self):
