@@ -1,6 +1,7 @@
 """What one step is in each mode: calls the model_fn, and says which tensors leave the device and what must run."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -205,8 +206,15 @@ def _outfed(function_and_tensors: tuple[Callable[..., Any], Any], name: str) -> 
 def scaffold_maker(spec: Spec) -> Callable[[], Any] | None:
     """Returns what makes the spec's Scaffold, to be called in the graph; None without one."""
     if isinstance(spec, TPUEstimatorSpec):
-        return spec.scaffold_fn
+        return functools.partial(_checked_scaffold, spec.scaffold_fn) if spec.scaffold_fn is not None else None
     return (lambda: spec.scaffold) if spec.scaffold is not None else None
+
+
+def _checked_scaffold(scaffold_fn: Callable[[], Any]) -> Any:
+    scaffold = scaffold_fn()
+    if scaffold is None:
+        raise ValueError("the scaffold_fn of the model_fn returns None; return a tf.compat.v1.train.Scaffold")
+    return scaffold
 
 
 MAKE_STEP = {

@@ -161,6 +161,14 @@ def test_a_plain_spec_cannot_be_evaluated_by_replicas(tmp_path):
         on_replicas(tmp_path, model_fn=model_fn).evaluate(programs.input_fn)
 
 
+def test_a_scaffold_fn_must_return_a_scaffold(tmp_path):
+    def model_fn(features, labels, mode, params):
+        return programs.model_fn(features, labels, mode, params)._replace(scaffold_fn=lambda: None)
+
+    with pytest.raises(ValueError, match="scaffold_fn of the model_fn returns None"):
+        programs.make_estimator(tmp_path, model_fn).train(programs.input_fn, steps=1)
+
+
 def test_config_and_params_are_copies(tmp_path):
     params = {"list": [1]}
     estimator = programs.make_estimator(tmp_path, params=params)
