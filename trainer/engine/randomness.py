@@ -5,7 +5,8 @@ it. Their generator (Philox, Salmon et al. 2011) can start anywhere in the strea
 their place at step n starts where the stateful one would be after n executions. So the first run draws the very numbers
 that TensorFlow 1 draws on a CPU.
 
-In a loop the turn of the loop is part of the key; there, and in branches, the numbers are not TensorFlow 1's.
+In a loop the turn of the loop is part of the key; there, and in branches, the numbers are not TensorFlow 1's. Nor are
+those of shuffles and of discrete and gamma distributions, whose stateless operations have seeds of another kind.
 Operations without a seed, and those inside a `tf.function`, stay as they are.
 """
 
@@ -36,6 +37,30 @@ _STATELESS: Mapping[str, Callable[..., tf.Tensor]] = MappingProxyType(
         "RandomUniformInt": tf.raw_ops.StatelessRandomUniformIntV2,
     }
 )
+
+
+def _shuffled(inputs: Sequence[tf.Tensor], dtype: tf.DType, seed: tf.Tensor) -> tf.Tensor:
+    del dtype
+    return tf.random.experimental.stateless_shuffle(inputs[0], seed)
+
+
+def _categorical(inputs: Sequence[tf.Tensor], dtype: tf.DType, seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_categorical(inputs[0], inputs[1], seed, dtype)
+
+
+def _gamma(inputs: Sequence[tf.Tensor], dtype: tf.DType, seed: tf.Tensor) -> tf.Tensor:
+    shape = tf.concat([inputs[0], tf.shape(inputs[1], inputs[0].dtype)], axis=0)
+    return tf.random.stateless_gamma(shape, seed, inputs[1], dtype=dtype)
+
+
+def _poisson(inputs: Sequence[tf.Tensor], dtype: tf.DType, seed: tf.Tensor) -> tf.Tensor:
+    shape = tf.concat([inputs[0], tf.shape(inputs[1], inputs[0].dtype)], axis=0)
+    return tf.random.stateless_poisson(shape, seed, inputs[1], dtype)
+
+
+_SEEDED: Mapping[str, Callable[[Sequence[tf.Tensor], tf.DType, tf.Tensor], tf.Tensor]] = MappingProxyType(
+    {"RandomShuffle": _shuffled, "Multinomial": _categorical, "RandomGamma": _gamma, "RandomPoissonV2": _poisson}
+)
 # The functions that make these operations; `tf.random` calls them by these names.
 _MAKERS = MappingProxyType(
     {
@@ -43,8 +68,13 @@ _MAKERS = MappingProxyType(
         "random_standard_normal": "RandomStandardNormal",
         "truncated_normal": "TruncatedNormal",
         "random_uniform_int": "RandomUniformInt",
+        "random_shuffle": "RandomShuffle",
+        "multinomial": "Multinomial",
+        "random_gamma": "RandomGamma",
+        "random_poisson_v2": "RandomPoissonV2",
     }
 )
+_ATTRIBUTES = frozenset({"seed", "seed2", "dtype", "output_dtype", "name"})
 _BRANCHES = (control_flow.CondBranchFuncGraph,)
 _LOOPS = (control_flow.WhileBodyFuncGraph, control_flow.WhileCondFuncGraph)
 
@@ -64,7 +94,9 @@ class RandomKey:
 
 def is_keyed_by_step(operation: tf.Operation) -> bool:
     """Returns whether `at_step` applies to an operation: it is random, and has a seed."""
-    return operation.type in _STATELESS and any(operation.get_attr(name) for name in ("seed", "seed2"))
+    return (operation.type in _STATELESS or operation.type in _SEEDED) and any(
+        operation.get_attr(name) for name in ("seed", "seed2")
+    )
 
 
 def at_step(operation: tf.Operation, inputs: Sequence[tf.Tensor], key: RandomKey) -> tf.Tensor:
@@ -108,9 +140,9 @@ def _keyed_maker(
         turns = _loop_turns(tf.compat.v1.get_default_graph(), graph)
         if turns is None or not (given["seed"] or given["seed2"]):
             return original(*args, **kwargs)
-        inputs = [tf.convert_to_tensor(given[name]) for name in ("shape", "minval", "maxval") if name in given]
-        dtype = tf.as_dtype(given["dtype"]) if "dtype" in given else inputs[1].dtype
-        return _drawn(kind, inputs, dtype, (given["seed"], given["seed2"]), key, turns)
+        inputs = [tf.convert_to_tensor(value) for name, value in given.items() if name not in _ATTRIBUTES]
+        dtype = given.get("dtype") or given.get("output_dtype") or inputs[-1].dtype
+        return _drawn(kind, inputs, tf.as_dtype(dtype), (given["seed"], given["seed2"]), key, turns)
 
     return make
 
@@ -137,6 +169,9 @@ def _drawn(
     key: RandomKey,
     turns: Sequence[tf.Tensor] = (),
 ) -> tf.Tensor:
+    if kind in _SEEDED:
+        folded = [key.step, key.replica_id(), *turns]
+        return _SEEDED[kind](inputs, dtype, functools.reduce(_folded, folded, tf.constant(seeds, tf.int64)))
     num_values = tf.reduce_prod(tf.cast(inputs[0], tf.uint64))
     position = tf.cast(key.step, tf.uint64) * num_values * _SAMPLES_PER_NUMBER
     seed, stream = (tf.constant(value % 2**64, tf.uint64) for value in seeds)
@@ -147,6 +182,10 @@ def _drawn(
     if kind == "RandomUniformInt":
         return tf.raw_ops.StatelessRandomUniformIntV2(minval=inputs[1], maxval=inputs[2], **arguments)
     return _STATELESS[kind](dtype=dtype, **arguments)
+
+
+def _folded(seed: tf.Tensor, number: Any) -> tf.Tensor:
+    return tf.random.fold_in(seed, tf.cast(number, tf.int64))
 
 
 def _combined(so_far: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:

@@ -16,6 +16,15 @@ DRAWS = {
     "dropout": lambda: tf.nn.dropout(tf.ones([20]), rate=0.5),
 }
 
+# Keyed by the step, but with other numbers than TensorFlow 1's.
+OTHER_DRAWS = {
+    "shuffle": lambda: tf.random.shuffle(tf.range(50)),
+    "multinomial": lambda: v1.multinomial(tf.zeros([2, 1000]), 20),
+    "categorical": lambda: tf.random.categorical(tf.zeros([2, 1000]), 20, dtype=tf.int32, seed=4),
+    "gamma": lambda: tf.random.gamma([500], [0.5, 3.0]),
+    "poisson": lambda: tf.random.poisson([20], [50.0, 90.0]),
+}
+
 
 def in_a_loop(draw):
     """Returns a function that draws twice, in a loop within a branch."""
@@ -39,6 +48,10 @@ LOOPS = {
     "truncated_normal": in_a_loop(lambda: tf.random.truncated_normal([5])),
     "uniform_int": in_a_loop(lambda: tf.cast(tf.random.uniform([5], 0, 1000, tf.int32), tf.float32)),
     "dropout": in_a_loop(lambda: tf.nn.dropout(tf.ones([5]) + tf.random.uniform([5]), rate=0.1)),
+    "shuffle": in_a_loop(lambda: tf.random.shuffle(tf.range(5.0)) + 10 * tf.random.uniform([])),
+    "categorical": in_a_loop(lambda: tf.cast(tf.random.categorical(tf.zeros([1, 1000]), 5)[0], tf.float32)),
+    "gamma": in_a_loop(lambda: tf.random.gamma([5], 2.0)),
+    "poisson": in_a_loop(lambda: tf.random.poisson([5], 1e5)),
     "nested": in_a_loop(lambda: tf.map_fn(lambda _: tf.random.uniform([]), tf.range(5.0))),
 }
 
@@ -66,6 +79,17 @@ def drawn_here(draw, seed, first_step=0, num_steps=NUM_STEPS):
 @pytest.mark.parametrize("name", DRAWS)
 def test_the_numbers_are_those_of_tensorflow_1(name):
     np.testing.assert_array_equal(drawn_here(DRAWS[name], 3), drawn_by_tensorflow_1(DRAWS[name], 3))
+
+
+@pytest.mark.parametrize("name", OTHER_DRAWS)
+def test_shuffles_and_other_distributions_follow_the_step(name):
+    drawn = drawn_here(OTHER_DRAWS[name], 3)
+    np.testing.assert_array_equal(drawn_here(OTHER_DRAWS[name], 3, first_step=2, num_steps=2), drawn[2:])
+    by_tensorflow_1 = drawn_by_tensorflow_1(OTHER_DRAWS[name], 3)
+    assert drawn[0].shape == by_tensorflow_1[0].shape
+    assert drawn[0].dtype == by_tensorflow_1[0].dtype
+    assert len({values.tobytes() for values in drawn}) == NUM_STEPS
+    assert np.mean(drawn) == pytest.approx(np.mean(by_tensorflow_1), rel=0.3)
 
 
 @pytest.mark.parametrize("name", DRAWS)
