@@ -33,7 +33,8 @@ def run(script: str, arguments: Sequence[str], version: int | None = None) -> in
       The exit status.
 
     Raises:
-      UserError: there is no such script, Keras 2 is not installed, or the program uses a name that is not provided.
+      UserError: there is no such script, Keras 2 or a module of the program is not installed, the program is not Python
+        3, or uses a name that is not provided.
     """
     path = os.path.abspath(script)
     if not os.path.isfile(path):
@@ -65,6 +66,9 @@ def _execute(path: str, program: ProgramImports) -> int:
         return _exit_status(exit_request.code)
     except (facade.UnknownNameError, facade.UnknownModuleError) as error:
         raise UserError(error.what, where=_place(error), remedy="docs/legacy.md lists what is provided") from error
+    except ModuleNotFoundError as error:
+        remedy = "install it, or name the directory that it lies in in PYTHONPATH"
+        raise UserError(f"there is no module {error.name}", where=_place(error), remedy=remedy) from error
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.util.lazy_loader import LazyLoader
 
+from trainer.errors import UserError
 from trainer.estimator.legacy import imports, table
 
 # Both versions have them, and mean different things: a name below tells which one is meant.
@@ -30,7 +31,11 @@ class Style:
 
 
 def of_program(script: str) -> Style:
-    """Reads a script and the modules that it imports from its own repository; runs none of them."""
+    """Reads a script and the modules that it imports from its own repository; runs none of them.
+
+    Raises:
+      UserError: one of them is not Python 3.
+    """
     for path, tree in _sources(script):
         for line, name in _uses(tree):
             if _is_version_1_only(name):
@@ -45,10 +50,19 @@ def _sources(script: str) -> Iterator[tuple[str, ast.Module]]:
         if path in seen:
             continue
         seen.add(path)
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read(), path)
+        tree = _parsed(path)
         yield path, tree
         waiting += [found for name in _imported(tree, package) if (found := _file_of(name)) is not None]
+
+
+def _parsed(path: str) -> ast.Module:
+    with open(path, "rb") as file:
+        source = file.read()
+    try:
+        return ast.parse(source, path)
+    except SyntaxError as error:
+        remedy = "a program for Python 2 has to be converted first, by 2to3 for instance"
+        raise UserError(f"not Python 3 ({error.msg})", where=f"{path}:{error.lineno}", remedy=remedy) from error
 
 
 def _imported(tree: ast.Module, package: str) -> Iterator[str]:

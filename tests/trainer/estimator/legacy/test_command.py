@@ -94,6 +94,18 @@ def test_an_address_in_the_cloud_is_refused_with_what_to_write(script, capsys):
     assert "mock:8" in error_line(capsys)[0]
 
 
+def test_a_program_for_python_2_is_told_of(script, capsys):
+    path = script("x = 1\nprint 'hello'")
+    assert run(path) == 2
+    assert error_line(capsys)[0].startswith(f"tpu-images: {path}:2: not Python 3")
+
+
+def test_a_missing_module_is_named_with_the_line_that_wants_it(script, capsys):
+    path = script("import json\nimport not_there.inside")
+    assert run(path) == 2
+    assert error_line(capsys)[0].startswith(f"tpu-images: {path}:2: there is no module not_there; install it")
+
+
 def test_keras_2_is_asked_for_when_it_is_not_there(script, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tf_keras", None)
     assert run(script("")) == 2
