@@ -1,6 +1,7 @@
 """Arguments and exit statuses, the same for every command of the project."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -8,6 +9,7 @@ from typing import NoReturn
 from preprocessing.errors import USER_ERROR_EXIT_STATUS, UserError
 
 INTERRUPTED_EXIT_STATUS = 130
+BROKEN_PIPE_EXIT_STATUS = 141
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -28,7 +30,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status: its own, 2 (the user's mistake) or 130 (Ctrl-C).
+    """Runs a command and returns its exit status: its own, 2 (the user's mistake), 130 (Ctrl-C) or 141 (`| head`).
 
     Args:
       command: takes the arguments, without `--debug`, which shows the stack trace of an error.
@@ -40,7 +42,9 @@ def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[st
     own_count = words.index("--") if "--" in words else len(words)
     is_debugging = "--debug" in words[:own_count]
     try:
-        return command([word for word in words[:own_count] if word != "--debug"] + words[own_count:])
+        status = command([word for word in words[:own_count] if word != "--debug"] + words[own_count:])
+        sys.stdout.flush()
+        return status
     except UserError as error:
         if is_debugging:
             raise
@@ -51,3 +55,7 @@ def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[st
             raise
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED_EXIT_STATUS
+    except BrokenPipeError:
+        # Whoever read our output has gone. Python would complain once more when it flushes the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE_EXIT_STATUS

@@ -46,3 +46,11 @@ def test_a_mistake_is_one_line_and_status_2(argv, message, capsys):
 def test_debug_keeps_the_stack_trace():
     with pytest.raises(task.UserError):
         task.main(["trian", "--debug"])
+
+
+def test_a_reader_that_leaves_early_ends_it_quietly():
+    command = [sys.executable, "-m", "trainer.task", "presets"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
