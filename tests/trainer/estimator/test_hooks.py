@@ -202,3 +202,8 @@ def test_a_session_sees_and_changes_the_state_between_steps(tmp_path, arguments)
     assert hook.seen[0][1] != hook.seen[1][1]
     np.testing.assert_allclose(hook.seen[2][1], 7, atol=2)
     np.testing.assert_array_equal(estimator.get_variable_value("weights"), np.float32(hook.seen[2][1]))
+
+
+def test_global_step_waiter_hook(tmp_path):
+    train(tmp_path, max_steps=3)
+    assert step_reached(train(tmp_path, v1.train.GlobalStepWaiterHook(wait_until_step=2), max_steps=5)) == 5
