@@ -94,6 +94,8 @@ class Facades:
             return resolve(row.names[name])
         if child in table.KERAS_2[version]:
             return importlib.import_module(table.KERAS_2[version][child])
+        if child in table.KERAS_2_PACKAGES:
+            return importlib.import_module(table.KERAS_2_PACKAGES[child])
         if path == "tensorflow.compat" and name in ("v1", "v2"):
             return self._facade("tensorflow", int(name[1]), tf.compat.v1 if name == "v1" else tf)
         value = _attribute(real, name, child)

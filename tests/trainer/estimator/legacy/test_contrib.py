@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from trainer.errors import UserError
 from trainer.estimator.legacy import contrib_data, contrib_image, contrib_layers, facade, table
@@ -26,6 +27,20 @@ def test_every_module_of_the_table_can_be_imported(version):
         assert facades.module(path).__name__ == path
     for path in table.KERAS_2[version]:
         assert facade.resolve(table.KERAS_2[version][path])
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_keras_is_keras_2_on_every_road(version):
+    facades = facade.Facades(version)
+    roads = [
+        facades.module("tensorflow").keras,
+        facades.module("tensorflow.compat.v1").keras,
+        facades.module("tensorflow.keras"),
+        facades.module("tensorflow.python").keras,
+        facades.module("tensorflow.python.keras"),
+    ]
+    assert {road.layers.Dense for road in roads} == {tf_keras.layers.Dense}
+    assert facades.module("tensorflow.python.keras.backend") is tf_keras.src.backend
 
 
 @pytest.fixture
