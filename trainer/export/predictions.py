@@ -112,8 +112,8 @@ def _to_csv(predictions: Sequence[Prediction]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("path", "class", "probability", "runner_up", "runner_up_probability", "error"))
     for prediction in predictions:
-        best, second = [*prediction.ranked, ("", ""), ("", "")][:2]
-        writer.writerow([_cell(value) for value in (prediction.path, *best, *second, prediction.error)])
+        ranked: list[tuple[str, float | str]] = [*prediction.ranked, ("", ""), ("", "")]
+        writer.writerow([_cell(value) for value in (prediction.path, *ranked[0], *ranked[1], prediction.error)])
     return file.getvalue()
 
 
