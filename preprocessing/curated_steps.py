@@ -2,24 +2,25 @@
 
 import itertools
 import os.path
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam import pvalue
 
-from preprocessing import reading, transforms
-from preprocessing.curation import dataset_findings, facts, image_findings, report
+from preprocessing import transforms
+from preprocessing.curation import dataset_findings, image_findings, image_inspection, report
 from preprocessing.curation.curation_options import CurationOptions
 from preprocessing.curation.dataset_summary import DatasetSummary
 from preprocessing.curation.duplicate_groups import DuplicateGroups
+from preprocessing.curation.image_inspection import Inspected
 from preprocessing.curation.issues import Finding
 from preprocessing.curation.report_content import NearDuplicateSearch, ReportContent
 from preprocessing.curation.transforms import InspectedBatch, InspectedImage, curate
 from preprocessing.dataset_info import RowCounts
 from preprocessing.options import ConvertOptions, ImageOptions
-from preprocessing.quarantine import QuarantinedRow, RejectedError, Stage, quarantined
-from preprocessing.rows import Row, Source
+from preprocessing.quarantine import QuarantinedRow
+from preprocessing.rows import Source
 from preprocessing.split import SplitFractions
 from preprocessing.worker import WorkerOptions
 
@@ -42,24 +43,15 @@ class InspectImages(transforms.WorkerDoFn):
         super().__init__(worker_options)
         self._options = options
 
-    def process(self, batch: transforms.RowBatch) -> Iterator[Any]:
-        """Inspects one batch with all threads."""
-        results = self.map_rows(self._inspect, batch)
-        yield from transforms.quarantined_outputs(results)
-        if images := [result for result in results if isinstance(result, InspectedImage)]:
-            yield InspectedBatch(images)
+    def start(self, batch: transforms.RowBatch) -> Callable[[], list[Inspected | QuarantinedRow]]:
+        """Inspects one batch."""
+        return self.worker.submit(len(batch.rows), image_inspection.inspect_images, batch.rows, self._options)
 
-    def _inspect(self, row: Row) -> InspectedImage | QuarantinedRow:
-        result = reading.read_and_scan(row, self._options)
-        if isinstance(result, QuarantinedRow):
-            return result
-        data, scanned = result
-        header = scanned.header
-        try:
-            with self.worker.decoding(header.width * header.height):
-                return InspectedImage(scanned, facts.inspect_image(data, scanned.digest, row, header))
-        except RejectedError as rejected:
-            return quarantined(row.name, Stage.DECODE, rejected)
+    def finish(self, results: list[Inspected | QuarantinedRow]) -> Iterator[Any]:
+        """Yields the batch that comes of it."""
+        yield from transforms.quarantined_outputs(results)
+        if images := [InspectedImage(*result) for result in results if not isinstance(result, QuarantinedRow)]:
+            yield InspectedBatch(images)
 
 
 def select(batches: Any, source: Source, options: ConvertOptions, worker_options: WorkerOptions) -> Selected:

@@ -22,10 +22,14 @@ RESULTS_FILE = "results.json"
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Where a job leaves its files: `staging` becomes the dataset; `progress` is "" where nobody watches."""
+    """Where a job leaves its files: `staging` becomes the dataset; `progress` is "" where nobody watches.
+
+    With `num_processes`, each worker has so many processes beside it.
+    """
 
     staging: str
     progress: str
+    num_processes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +69,7 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
     When it has run, `places.staging` holds the shards, the lists of quarantined and changed rows, and RESULTS_FILE.
     """
     num_threads = max(storage.of(place).num_threads for place in (options.input, *options.allowed_prefixes))
-    worker_options = WorkerOptions(num_threads, places.progress, options.images.max_pixels)
+    worker_options = WorkerOptions(num_threads, places.num_processes, places.progress, options.images.max_pixels)
     rows = (
         pipeline
         | "ListUnits" >> beam.Create(list(source.units))

@@ -1,6 +1,7 @@
 """Reads image files and finds out about each what the later steps need to know, without decoding it."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import google_crc32c
@@ -10,6 +11,7 @@ from preprocessing.image_header import ImageHeader
 from preprocessing.options import ImageOptions
 from preprocessing.quarantine import QuarantinedRow, Reason, RejectedError, Stage, quarantined
 from preprocessing.rows import Row
+from preprocessing.worker import Worker
 
 
 class ScannedImage(NamedTuple):
@@ -43,6 +45,13 @@ def scan_image(row: Row, options: ImageOptions) -> ScannedImage | QuarantinedRow
     """Returns what is known about a row's image without decoding it, or why the row cannot be used."""
     result = read_and_scan(row, options)
     return result if isinstance(result, QuarantinedRow) else result[1]
+
+
+def scan_images(rows: Sequence[Row], options: ImageOptions, worker: Worker) -> list[ScannedImage | QuarantinedRow]:
+    """Returns the result of `scan_image` for each row."""
+    results = worker.map_each(lambda row: scan_image(row, options), rows)
+    worker.progress.add(scanned=len(results))
+    return results
 
 
 def read_and_scan(row: Row, options: ImageOptions) -> tuple[bytes, ScannedImage] | QuarantinedRow:

@@ -9,13 +9,14 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from preprocessing import command_line, sources
+from preprocessing import command_line, helper_processes, sources
 from preprocessing.curation.curation_options import CurationOptions
 from preprocessing.curation.drops import DROPPABLE, DropRules
 from preprocessing.options import DEFAULT_FORMATS, FORMATS, VERIFY_MODES, ConvertOptions, ImageOptions
 from preprocessing.split import SplitFractions
 
 _DEFAULTS = ConvertOptions("INPUT", "OUTPUT")
+_DEFAULT_RUNNER = "DirectRunner"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,6 +29,8 @@ def main(argv: Sequence[str]) -> int:
     arguments, rest = parser.parse_known_args(argv)
     options = _options(arguments)
     source = None if arguments.dry_run else sources.open_source(options)
+    if arguments.runner == _DEFAULT_RUNNER and helper_processes.sensible_number(options.input):
+        helper_processes.warm_up()
     # Beam takes seconds to load: mistakes in our own flags and in the input are told before.
     with _kept_for_ever():
         from preprocessing import conversion, runner, summary  # noqa: PLC0415
@@ -96,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_image_arguments(parser)
     add("--curate", action="store_true", help="report what is wrong with the images: report.html, issues.csv")
     add("--drop", metavar="ISSUES", help=f"curate, and leave out images with any of {','.join(DROPPABLE)}")
-    add("--runner", default="DirectRunner", help="Beam runner (%(default)s); further flags go to it")
+    add("--runner", default=_DEFAULT_RUNNER, help="Beam runner (%(default)s); further flags go to it")
     add("--num_workers", type=int, default=1, help="processes on this machine, machines on Dataflow (%(default)s)")
     add("--dry_run", action="store_true", help="show the job for Dataflow and what it may cost; run nothing")
     add("--summary_file", metavar="FILE", help="also write the summary to FILE as JSON")

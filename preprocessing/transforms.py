@@ -1,11 +1,14 @@
 """The steps of the Beam job. What travels between them are batches of rows: names, digests and sizes, never images."""
 
+import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam import pvalue
+from apache_beam.transforms import window
+from apache_beam.utils import timestamp, windowed_value
 
 from preprocessing import reading, schema, shards, storage, writer
 from preprocessing.image_header import ImageHeader
@@ -22,9 +25,7 @@ NUM_ROWS = "num_rows"
 
 # Rows in one element: what Beam does for each element (20 us) is then little for each image.
 _BATCH_ROWS = 256
-_TASK_ROWS = 32
 
-_Result = TypeVar("_Result")
 ShardKey = tuple[str, int, int]  # split, index, number of shards
 
 
@@ -69,7 +70,10 @@ class ReadRows(beam.DoFn):
 
 
 class WorkerDoFn(beam.DoFn):
-    """A DoFn with threads: reading waits for disks and networks, hashing and decoding run outside Python's lock."""
+    """A DoFn that leaves its work to a worker: threads and processes for an element, some elements at a time.
+
+    Subclasses say in `start` what is to be done for an element, and in `finish` what comes of its result.
+    """
 
     def __init__(self, options: WorkerOptions):
         self._worker_options = options
@@ -77,19 +81,37 @@ class WorkerDoFn(beam.DoFn):
     def setup(self) -> None:
         """Starts the threads, once for each worker process."""
         self.worker = Worker(self._worker_options)
+        self._waiting: collections.deque[Callable[[], Any]] = collections.deque()
 
     def teardown(self) -> None:
-        """Ends the threads."""
+        """Ends threads and processes."""
         self.worker.close()
 
-    def map_rows(self, function: Callable[[Row], _Result], batch: RowBatch) -> list[_Result]:
-        """Returns `function` of each row of a batch, computed by all threads, a few rows each at a time."""
-        num_rows = max(1, min(_TASK_ROWS, len(batch.rows) // self.worker.num_threads))
-        tasks = (batch.rows[start : start + num_rows] for start in range(0, len(batch.rows), num_rows))
-        parts = self.worker.map(lambda rows: [function(row) for row in rows], tasks)
-        results = list(itertools.chain.from_iterable(parts))
-        self.worker.progress.add(scanned=len(results))
-        return results
+    def start(self, element: Any) -> Callable[[], Any]:
+        """Starts the work on an element; returns what waits for its result."""
+        raise NotImplementedError
+
+    def finish(self, result: Any) -> Iterator[Any]:
+        """Yields the outputs that come of a result."""
+        raise NotImplementedError
+
+    def process(self, element: Any) -> Iterator[Any]:
+        """Starts the work on an element; yields the outputs of the earliest ones, when enough wait."""
+        self._waiting.append(self.start(element))
+        while len(self._waiting) > self.worker.max_waiting:
+            yield from self.finish(self._waiting.popleft()())
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Yields the outputs of all elements that wait."""
+        while self._waiting:
+            yield from map(_in_global_window, self.finish(self._waiting.popleft()()))
+
+
+def _in_global_window(output: Any) -> Any:
+    """Returns what a bundle's end must yield in place of an output."""
+    if isinstance(output, pvalue.TaggedOutput):
+        return pvalue.TaggedOutput(output.tag, _in_global_window(output.value))
+    return windowed_value.WindowedValue(output, timestamp.MIN_TIMESTAMP, (window.GlobalWindow(),))
 
 
 class ScanImages(WorkerDoFn):
@@ -99,9 +121,12 @@ class ScanImages(WorkerDoFn):
         super().__init__(worker_options)
         self._options = options
 
-    def process(self, batch: RowBatch) -> Iterator[Any]:
-        """Scans one batch with all threads."""
-        results = self.map_rows(lambda row: reading.scan_image(row, self._options), batch)
+    def start(self, batch: RowBatch) -> Callable[[], list[ScannedImage | QuarantinedRow]]:
+        """Scans one batch."""
+        return self.worker.submit(len(batch.rows), reading.scan_images, batch.rows, self._options)
+
+    def finish(self, results: list[ScannedImage | QuarantinedRow]) -> Iterator[Any]:
+        """Yields the batch that comes of it."""
         yield from quarantined_outputs(results)
         if images := [result for result in results if isinstance(result, ScannedImage)]:
             yield ImageBatch(images)
@@ -171,12 +196,18 @@ class WriteShard(WorkerDoFn):
         self._folder = folder
         self._rules = rules
 
-    def process(self, element: tuple[ShardKey, Iterable[ImageBatch]]) -> Iterator[Any]:
-        """Writes one shard with all threads."""
+    def start(
+        self, element: tuple[ShardKey, Iterable[ImageBatch]]
+    ) -> Callable[[], tuple[writer.WrittenShard, list[QuarantinedRow]]]:
+        """Writes one shard."""
         (split, index, num_shards), batches = element
         path = storage.join(self._folder, schema.shard_file_name(split, index, num_shards))
-        images = itertools.chain.from_iterable(batch.images for batch in batches)
-        shard, not_written = writer.write_shard(path, split, images, self._rules, self.worker)
+        images = list(itertools.chain.from_iterable(batch.images for batch in batches))
+        return self.worker.submit(len(images), writer.write_shard, path, split, images, self._rules)
+
+    def finish(self, result: tuple[writer.WrittenShard, list[QuarantinedRow]]) -> Iterator[Any]:
+        """Yields the file and the rows that are not in it."""
+        shard, not_written = result
         yield from quarantined_outputs(not_written)
         yield shard
 

@@ -1,0 +1,109 @@
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from preprocessing import helper_processes
+from preprocessing.errors import UserError
+from preprocessing.helper_processes import HelperProcesses
+from preprocessing.worker import Worker, WorkerOptions
+from tests.preprocessing import pictures
+
+
+def num_and_process(number: int, worker: Worker) -> tuple[int, int, int]:
+    return number, os.getpid(), worker.num_threads
+
+
+class _BreaksOff:
+    def __reduce__(self):
+        os._exit(9)
+
+
+def answer_that_breaks_off() -> list:
+    return [bytes(10_000_000), _BreaksOff()]
+
+
+@pytest.fixture
+def helpers():
+    with contextlib.closing(HelperProcesses(2)) as made:
+        yield made
+
+
+def test_work_is_done_elsewhere(helpers):
+    assert helpers.submit(os.getpid)() != os.getpid()
+    waiting = [helpers.submit(divmod, number, 7) for number in range(50)]
+    assert [result() for result in waiting] == [divmod(number, 7) for number in range(50)]
+
+
+def test_what_is_raised_there_is_raised_here(helpers):
+    with pytest.raises(FileNotFoundError):
+        helpers.submit(os.listdir, "/no/such/folder")()
+
+
+def test_a_killed_process_is_one_line(helpers):
+    with pytest.raises(UserError, match="was killed"):
+        helpers.submit(signal.raise_signal, signal.SIGKILL)()
+
+
+def test_a_process_that_dies_amid_its_answer_is_noticed(helpers):
+    with pytest.raises(UserError, match="was killed"):
+        helpers.submit(answer_that_breaks_off)()
+
+
+def test_closing_does_not_wait_for_work():
+    helpers = HelperProcesses(1)
+    helpers.submit(os.getpid)()
+    helpers.submit(time.sleep, 60)
+    started_secs = time.monotonic()
+    helpers.close()
+    assert time.monotonic() - started_secs < 30
+
+
+def test_processes_end_with_the_one_that_is_killed():
+    program = (
+        "import os, time; from preprocessing.helper_processes import HelperProcesses; helpers = HelperProcesses(1);"
+    )
+    program += "print(helpers.submit(os.getpid)(), flush=True); helpers.submit(time.sleep, 600); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        helper = pathlib.Path("/proc", process.stdout.readline().decode().strip())
+        assert helper.exists()
+        process.kill()
+    deadline_secs = time.monotonic() + 30
+    while helper.exists() and time.monotonic() < deadline_secs:
+        time.sleep(0.05)
+    assert not helper.exists()
+
+
+def test_storage_of_google_is_read_with_threads():
+    assert helper_processes.sensible_number("gs://bucket/photos") == 0
+
+
+def test_a_worker_keeps_small_work_and_gives_away_large_work():
+    with contextlib.closing(Worker(WorkerOptions(num_threads=2, num_processes=2))) as worker:
+        assert worker.submit(3, num_and_process, 5)() == (5, os.getpid(), 2)
+        number, process, num_threads = worker.submit(1_000, num_and_process, 5)()
+    assert (number, num_threads) == (5, 1)
+    assert process != os.getpid()
+
+
+def test_a_worker_without_processes_does_all_work_itself():
+    with contextlib.closing(Worker(WorkerOptions(num_threads=2))) as worker:
+        assert worker.max_waiting == 0
+        assert worker.submit(1_000, num_and_process, 5)() == (5, os.getpid(), 2)
+
+
+@pytest.mark.parametrize("flags", [[], ["--curate"]], ids=["copied", "curated"])
+def test_processes_make_the_same_shards(convert, tmp_path, monkeypatch, flags):
+    pictures.write_class_folders(tmp_path / "photos", num_per_class=150)
+    (tmp_path / "photos" / "cat" / "damaged.jpg").write_bytes(b"\xff\xd8\xff")
+    monkeypatch.setattr(helper_processes, "sensible_number", lambda place: 2)
+    with_processes = convert(tmp_path / "photos", *flags, output="with")
+    monkeypatch.setattr(helper_processes, "sensible_number", lambda place: 0)
+    without = convert(tmp_path / "photos", *flags, output="without")
+    assert with_processes.info.counts.written == 300
+    assert with_processes.files() == without.files()
