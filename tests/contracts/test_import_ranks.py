@@ -17,7 +17,14 @@ RANKS = (
         "preprocessing.command_line",
         "trainer.errors",
     ),
-    ("trainer.config", "trainer.presets", "trainer.replica", "trainer.cloud_environment", "trainer.accelerators"),
+    (
+        "trainer.config",
+        "trainer.presets",
+        "trainer.replica",
+        "trainer.cloud_environment",
+        "trainer.accelerators",
+        "trainer.legacy_arguments",
+    ),
     (
         "trainer.nn",
         "trainer.data",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from trainer import legacy_arguments
 from trainer.commands.tensorflow_loading import load_tensorflow
 
 
@@ -11,7 +12,8 @@ def main(argv: Sequence[str]) -> int:
     Raises:
       UserError: there is no such script, or it uses a name that is not provided.
     """
+    arguments = legacy_arguments.parse(argv)
     load_tensorflow()
-    from trainer.estimator.legacy import command  # noqa: PLC0415 - TensorFlow is loaded quietly first
+    from trainer.estimator.legacy import command  # noqa: PLC0415 - --help must not wait for TensorFlow
 
-    return command.main(argv)
+    return command.run(arguments)

@@ -1,46 +1,22 @@
-"""The command line of legacy programs, for `tpu-images legacy` and `python -m trainer.estimator.legacy`."""
+"""What `tpu-images legacy` and `python -m trainer.estimator.legacy` do."""
 
-from collections.abc import Sequence
-
-from preprocessing.command_line import CommandParser
 from trainer.estimator.legacy import program, table
-
-_DESCRIPTION = "Run a program written for TensorFlow 1 or TPUEstimator, unmodified, on today's TensorFlow."
-_EPILOG = "The program's --tpu (or TPU_NAME) is local, gpu, mock:8 (eight virtual CPU devices) or empty."
+from trainer.legacy_arguments import LegacyArguments
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the program; returns its exit status.
+def run(arguments: LegacyArguments) -> int:
+    """Runs the program, or prints the names; returns the exit status.
 
     Raises:
       UserError: there is no such script, or it uses a name that is not provided.
     """
-    words = list(argv)
-    split = words.index("--") if "--" in words else len(words)
-    options = _parser().parse_args(words[:split])
-    if options.names:
+    if not arguments.script:
         print("\n".join(provided_names()))
         return 0
-    if options.script is None:
-        _parser().error("give the script to run")
-    version = None if options.tensorflow == "auto" else int(options.tensorflow)
-    return program.run(options.script, words[split + 1 :], version)
+    return program.run(arguments.script, arguments.program_arguments, arguments.tensorflow_version)
 
 
 def provided_names() -> list[str]:
     """Returns the names of the table, sorted, with what stands for each."""
     lines = [f"{path}.{name} = {target}" for path, row in table.MODULES.items() for name, target in row.names.items()]
     return sorted([*lines, *(f"{path}.* = {row.rest}" for path, row in table.MODULES.items() if row.rest)])
-
-
-def _parser() -> CommandParser:
-    parser = CommandParser("tpu-images legacy", _DESCRIPTION, epilog=_EPILOG)
-    parser.add_argument("script", nargs="?", help="the program; its own flags follow after --")
-    parser.add_argument(
-        "--tensorflow",
-        choices=("auto", "1", "2"),
-        default="auto",
-        help="which TensorFlow `import tensorflow as tf` means; auto reads it from the program",
-    )
-    parser.add_argument("--names", action="store_true", help="list the names that are provided, and exit")
-    return parser
