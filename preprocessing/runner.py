@@ -1,6 +1,7 @@
 """Which Beam runner a job runs on, and the flags that it gets."""
 
 import dataclasses
+import gc
 import logging
 import pathlib
 import types
@@ -11,6 +12,7 @@ import apache_beam as beam
 from apache_beam.options import pipeline_options
 from apache_beam.runners import runner as beam_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.worker import statesampler
 
 from preprocessing import command_line
 from preprocessing.errors import UserError, nearest
@@ -85,6 +87,9 @@ def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions) -> None:
         return
     try:
         pipeline.run().wait_until_finish()
+    except KeyboardInterrupt:
+        _stop_samplers()
+        raise
     except UserError as error:
         # Beam appends the name of the step, which says nothing to the user.
         raise UserError(str(error).partition(" [while running")[0]) from error
@@ -93,6 +98,13 @@ def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions) -> None:
         if raised is error:
             raise
         raise raised from error
+
+
+def _stop_samplers() -> None:
+    """Ends the threads that note where time goes: Ctrl-C between steps leaves one, and the process would never end."""
+    for found in gc.get_objects():
+        if isinstance(found, statesampler.StateSampler):
+            found.stop_if_still_running()
 
 
 def _raised_in_step(error: RuntimeError) -> BaseException:
