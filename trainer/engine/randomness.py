@@ -5,21 +5,23 @@ it. Their generator (Philox, Salmon et al. 2011) can start anywhere in the strea
 their place at step n starts where the stateful one would be after n executions. So the first run draws the very numbers
 that TensorFlow 1 draws on a CPU.
 
-In a loop the turn of the loop is part of the key; there, and in branches, the numbers are not TensorFlow 1's. Nor are
-those of shuffles and of discrete and gamma distributions, whose stateless operations have seeds of another kind.
-Operations without a seed, and those inside a `tf.function`, stay as they are.
+In a loop the turn of the loop is part of the key, and in loops and branches an operation without a seed of its own gets
+one that no other has in the trace: TensorFlow's would be the same in every loop and branch. There the numbers are not
+TensorFlow 1's. Nor are those of shuffles and of discrete and gamma distributions, whose stateless operations have seeds
+of another kind. Operations without any seed, and those inside a `tf.function`, stay as they are.
 """
 
 import contextlib
 import dataclasses
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework import func_graph
+from tensorflow.python.framework import func_graph, random_seed
 from tensorflow.python.ops import control_flow_v2_func_graphs as control_flow
 from tensorflow.python.ops import gen_random_ops
 
@@ -28,6 +30,8 @@ _SAMPLES_PER_NUMBER = 256
 _PHILOX = 1
 # Spreads the turns of nested loops over different keys.
 _TURN_FACTOR = 1_000_003
+# Default seeds of operations in loops and branches begin here; those of the step's own operations begin at 0.
+_FIRST_INNER_SEED = 2**30
 
 _STATELESS: Mapping[str, Callable[..., tf.Tensor]] = MappingProxyType(
     {
@@ -115,16 +119,35 @@ def at_step(operation: tf.Operation, inputs: Sequence[tf.Tensor], key: RandomKey
 def keyed_in_control_flow(graph: func_graph.FuncGraph, key: RandomKey) -> Iterator[None]:
     """Inside the `with` block, random operations with a seed that are made in loops and branches of `graph` are keyed.
 
+    One whose only seed is the graph's gets a seed of its own by its place in the trace, the same at every trace.
     Those of `graph` itself are made as they are: `at_step` takes their place.
     """
     originals = {name: getattr(gen_random_ops, name) for name in _MAKERS}
+    get_seed = random_seed.get_seed
     for name, original in originals.items():
         setattr(gen_random_ops, name, _keyed_maker(original, _MAKERS[name], graph, key))
+    random_seed.get_seed = _distinct_seeds(get_seed, graph)
     try:
         yield
     finally:
+        random_seed.get_seed = get_seed
         for name, original in originals.items():
             setattr(gen_random_ops, name, original)
+
+
+def _distinct_seeds(
+    original: Callable[[int | None], tuple[Any, Any]], graph: func_graph.FuncGraph
+) -> Callable[..., Any]:
+    ordinals = itertools.count(_FIRST_INNER_SEED)
+
+    @functools.wraps(original)
+    def get_seed(op_seed: int | None) -> tuple[Any, Any]:
+        present = tf.compat.v1.get_default_graph()
+        if op_seed is None and present.seed is not None and _loop_turns(present, graph) is not None:
+            op_seed = next(ordinals)
+        return original(op_seed)
+
+    return get_seed
 
 
 def _keyed_maker(

@@ -107,6 +107,29 @@ def test_loops_and_branches_draw_by_step_and_turn(name):
     assert (drawn_here(LOOPS[name], 4)[0] != drawn[0]).any()
 
 
+def two_loops(seed=None):
+    draw = lambda _: tf.nn.dropout(tf.ones([16]), rate=0.5, seed=seed)  # noqa: E731
+    return lambda: tf.stack([tf.map_fn(draw, tf.zeros([3])) for _ in range(2)])
+
+
+def two_branches_and_none():
+    condition = v1.get_variable("zero", [], tf.int32, v1.zeros_initializer()) < 1
+    branches = [tf.cond(condition, lambda: tf.random.uniform([4]), lambda: tf.zeros([4])) for _ in range(2)]
+    return tf.stack([*branches, tf.random.uniform([4])])
+
+
+@pytest.mark.parametrize("draw", [two_loops(), two_branches_and_none], ids=["loops", "branches"])
+def test_loops_and_branches_of_the_same_form_draw_different_numbers(draw):
+    drawn = drawn_here(draw, 3)
+    for values in drawn:
+        assert len({part.tobytes() for part in values}) == len(values)
+    np.testing.assert_array_equal(drawn_here(draw, 3, first_step=2, num_steps=2), drawn[2:])
+
+
+def test_operations_of_the_same_seed_draw_the_same_numbers_in_each_loop():
+    np.testing.assert_array_equal(*drawn_here(two_loops(seed=7), 3)[0])
+
+
 def test_a_gradient_sees_the_numbers_that_the_loop_drew():
     def step(batch):
         factor = v1.get_variable("factor", [], initializer=v1.ones_initializer())
