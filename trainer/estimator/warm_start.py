@@ -7,7 +7,7 @@ was asked for is left out in silence.
 import dataclasses
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,7 @@ def warm_start(store: VariableStore, settings: WarmStartSettings) -> None:
 
     Raises:
       WarmStartError: the checkpoint lacks a variable that was asked for, or has another shape for it; names them all.
+        Or no variable matches `vars_to_warm_start`.
       ValueError: the settings name variables that are not loaded.
     """
     path = _checkpoint(settings.ckpt_to_initialize_from)
@@ -97,14 +98,29 @@ def _checkpoint(path: str) -> str:
 
 def _chosen(store: VariableStore, wanted: Any) -> list[str]:
     if wanted is None or isinstance(wanted, str):
-        return [name for name in store.trainable if re.match(wanted or "", name)]
+        return _matching([wanted or ""], store.trainable)
     if not isinstance(wanted, (list, tuple)):
         raise ValueError(f"vars_to_warm_start must be a list or text, got {wanted!r}")
     if all(isinstance(item, str) for item in wanted):
-        return [name for name in store.saved if any(re.match(pattern, name) for pattern in wanted)]
+        return _matching(wanted, store.saved)
     if all(isinstance(item, tf.Variable) for item in wanted):
         return [variable.name.partition(":")[0] for variable in wanted]
     raise ValueError(f"vars_to_warm_start must hold names or variables alone, got {wanted!r}")
+
+
+def _matching(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Returns the names that begin with one of the patterns."""
+    names = list(names)
+    unused = [pattern for pattern in patterns if not any(re.match(pattern, name) for name in names)]
+    if not unused or not names:
+        return [name for name in names if any(re.match(pattern, name) for pattern in patterns)]
+    message = f"vars_to_warm_start: no variable's name begins with {', '.join(map(repr, unused))}"
+    there = f"there are {', '.join(names)}"
+    if len(unused) == len(patterns):
+        raise WarmStartError(message, remedy=f"correct the pattern: {there}")
+    # Not refused: what a prediction lacks (slots of the optimizer, say) may be there in training.
+    logging.warning("%s; %s", message, there)
+    return [name for name in names if any(re.match(pattern, name) for pattern in patterns)]
 
 
 def _check_used(field: str, names: Mapping[str, Any], chosen: list[str]) -> None:
@@ -167,9 +183,12 @@ def _remapped(path: str, previous_name: str, variable: tf.Variable, vocabulary: 
     return np.moveaxis(result, 0, vocabulary.axis)
 
 
-def _words(path: str, size: int) -> list[str]:
-    with tf.io.gfile.GFile(path) as file:
-        words = file.read().splitlines()
+def _words(path: str, size: int) -> list[bytes]:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        # Not splitlines: words may hold separators of Unicode. The last line end begins no word.
+        words = [line.removesuffix(b"\r") for line in file.read().removesuffix(b"\n").split(b"\n")]
+    if words == [b""]:
+        words = []
     if size > len(words):
         raise WarmStartError(
             f"has {len(words)} words, {size} were asked for", where=path, remedy="correct the VocabInfo"

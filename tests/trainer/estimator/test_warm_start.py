@@ -78,6 +78,18 @@ def test_missing_variables_are_all_named(trained, tmp_path):
         first_values(tmp_path, trained.model_dir, renamed_model_fn)
 
 
+@pytest.mark.parametrize("pattern", ["wieghts.*", ["wieghts", "eights"]])
+def test_a_pattern_that_matches_nothing_is_refused(trained, tmp_path, pattern):
+    with pytest.raises(WarmStartError, match=r"no variable's name begins with 'wieghts.*there are .*weights"):
+        first_values(tmp_path, WarmStartSettings(trained.model_dir, pattern))
+
+
+def test_one_pattern_of_several_that_matches_nothing_is_warned_of(trained, tmp_path, caplog):
+    found = first_values(tmp_path, WarmStartSettings(trained.model_dir, ["weights", "absent"]))
+    np.testing.assert_array_equal(found["weights"], trained.get_variable_value("weights"))
+    assert "no variable's name begins with 'absent'" in caplog.text
+
+
 def test_another_shape_is_refused(trained, tmp_path):
     settings = WarmStartSettings(trained.model_dir, "head", var_name_to_prev_var_name={"head": "weights"})
     with pytest.raises(ValueError, match=r"weights has shape \(3,\), the model's head has \(2,\)"):
@@ -131,10 +143,11 @@ def test_rows_follow_their_words_into_a_new_vocabulary(tmp_path):
     old.train(programs.input_fn, steps=1)
     old_table = tmp_path / "table.ckpt"
     tf.raw_ops.SaveV2(prefix=str(old_table), tensor_names=["table"], shape_and_slices=[""], tensors=[values])
-    (tmp_path / "old.txt").write_text("mercury\nvenus\nmars\n")
-    (tmp_path / "new.txt").write_text("venus\njupiter\nmercury\n")
+    # A line of one word, whatever it holds; its end may be of another system.
+    (tmp_path / "old.txt").write_bytes("mer\u2028cury\u0085\r\nvenus\nmars\n".encode())
+    (tmp_path / "new.txt").write_bytes("venus\nju\x1cpiter\nmer\u2028cury\u0085".encode())
     info = VocabInfo(
-        str(tmp_path / "new.txt"), 3, 1, str(tmp_path / "old.txt"), backup_initializer=v1.constant_initializer(9.0)
+        str(tmp_path / "new.txt"), -1, 1, str(tmp_path / "old.txt"), backup_initializer=v1.constant_initializer(9.0)
     )
     settings = WarmStartSettings(str(old_table), var_name_to_vocab_info={"table": info})
     found = first_values(tmp_path, settings, embedding_model_fn(4))
