@@ -24,9 +24,16 @@ class InputPosition:
         """Notes that a call begins at `step`; returns how many batches an interrupted one before it had used."""
         first_step = self._interrupted_at(step)
         if first_step is None:
-            self._write(step)
+            self.restart(step)
             return 0
         return step - first_step
+
+    def restart(self, step: int) -> None:
+        """Notes that the call in progress begins at `step` with the first batch."""
+        tf.io.gfile.makedirs(posixpath.dirname(self._path))
+        with tf.io.gfile.GFile(f"{self._path}.tmp", "w") as file:
+            json.dump({"first_step": step}, file)
+        tf.io.gfile.rename(f"{self._path}.tmp", self._path, overwrite=True)
 
     def end(self) -> None:
         """Notes that the call ended as planned."""
@@ -44,9 +51,3 @@ class InputPosition:
             return None
         # A checkpoint from before that call: the data of the call start over as well.
         return first_step if first_step <= step else None
-
-    def _write(self, step: int) -> None:
-        tf.io.gfile.makedirs(posixpath.dirname(self._path))
-        with tf.io.gfile.GFile(f"{self._path}.tmp", "w") as file:
-            json.dump({"first_step": step}, file)
-        tf.io.gfile.rename(f"{self._path}.tmp", self._path, overwrite=True)

@@ -115,8 +115,7 @@ class _TrainingCall:
         hooks = HookRunner(self._session_hooks(), session)
         hooks.begin()
         self._restore(payload, session)
-        # First values may include the step of another training.
-        self._first_step = int(self._model.programs.store.global_step.numpy())
+        streams = self._from_real_first_step(streams, input_fn, position)
         executable.read_state()
         self._model.state.changed()
         runner = StepRunner(executable, self._deployment.engine)
@@ -126,6 +125,18 @@ class _TrainingCall:
         TrainLoop(parts, self._settings(), self._first_step).run(layout.host_batches(streams))
         position.end()
         self._events.close()
+
+    def _from_real_first_step(
+        self, streams: list[BatchStream], input_fn: Callable[..., Any], position: InputPosition
+    ) -> list[BatchStream]:
+        """Starts over where first values, which are loaded by now, include the step of another training."""
+        step = int(self._model.programs.store.global_step.numpy())
+        if step == self._first_step:
+            return streams
+        self._first_step = step
+        position.restart(step)
+        knows_start = "start_step" in calls.argument_names(input_fn)
+        return self._model.streams(input_fn, ModeKeys.TRAIN, step) if knows_start else streams
 
     def _restore(self, payload: TrainingPayload, session: StepSession) -> None:
         if self._snapshot is not None:

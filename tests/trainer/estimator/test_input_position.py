@@ -16,6 +16,13 @@ def test_an_interrupted_call_is_continued(tmp_path):
     assert InputPosition(str(tmp_path)).begin(18) == 8
 
 
+def test_a_call_may_turn_out_to_begin_elsewhere(tmp_path):
+    position = InputPosition(str(tmp_path))
+    position.begin(0)
+    position.restart(20)
+    assert InputPosition(str(tmp_path)).begin(25) == 5
+
+
 def test_going_back_behind_the_interrupted_call_starts_the_data_over(tmp_path):
     InputPosition(str(tmp_path)).begin(10)
     assert InputPosition(str(tmp_path)).begin(4) == 0

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.errors import UserError
-from trainer.estimator import ModeKeys, ProgressHook, checkpoints
+from trainer.estimator import ModeKeys, ProgressHook, WarmStartSettings, checkpoints
 from trainer.estimator.checkpointer import NanLossError
 
 from . import programs
@@ -111,7 +111,10 @@ class Interrupt(v1.train.SessionRunHook):
 
 def train_with_dropout(model_dir, **arguments):
     config = {"save_checkpoints_steps": 4, "keep_checkpoint_max": 20}
-    estimator = programs.make_estimator(model_dir, programs.named_loss_model_fn, config=config)
+    warm_start_from = arguments.pop("warm_start_from", None)
+    estimator = programs.make_estimator(
+        model_dir, programs.named_loss_model_fn, config=config, warm_start_from=warm_start_from
+    )
     recorder = programs.loss_recorder()
     hooks = [recorder, *arguments.pop("hooks", ())]
     try:
@@ -142,6 +145,16 @@ def test_an_interruption_of_an_interrupted_training(tmp_path):
     np.testing.assert_array_equal(after, losses[-len(after) :])
 
 
+def test_a_warm_start_with_a_step_is_resumed_bit_for_bit(tmp_path):
+    train_with_dropout(tmp_path / "other", max_steps=10)
+    arguments = {"max_steps": 30, "warm_start_from": WarmStartSettings(str(tmp_path / "other"), [".*"])}
+    _, losses = train_with_dropout(tmp_path / "whole", **arguments)
+    assert len(losses) == 20
+    train_with_dropout(tmp_path / "resumed", hooks=[Interrupt(10)], **arguments)
+    _, after = train_with_dropout(tmp_path / "resumed", **arguments)
+    np.testing.assert_array_equal(after, losses[8:])
+
+
 def test_an_input_fn_may_start_where_it_is_told(tmp_path):
     starts = []
 
@@ -152,6 +165,10 @@ def test_an_input_fn_may_start_where_it_is_told(tmp_path):
     for max_steps in (3, 5):
         programs.make_estimator(tmp_path).train(input_fn, max_steps=max_steps)
     assert starts == [0, 3]
+    settings = WarmStartSettings(str(tmp_path), ["weights", "global_step"])
+    programs.make_estimator(tmp_path / "warm", warm_start_from=settings).train(input_fn, max_steps=6)
+    # Its step is known only when its variables are there.
+    assert starts[2:] == [0, 5]
 
 
 def test_data_may_start_over_instead(tmp_path):
