@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import importlib.machinery
 import os
 import sys
 import types
@@ -36,13 +37,15 @@ class Facade(types.ModuleType):
 
     def __init__(self, path: str, version: int, real: Any, facades: "Facades"):
         super().__init__(path, getattr(real, "__doc__", None))
-        self.__path__: list[str] = []
+        if real is None:
+            self.__path__: list[str] = []
+        self.__spec__ = importlib.machinery.ModuleSpec(path, None, is_package=True)
         self.__dict__["_legacy"] = (path, version, real, facades)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
         path, version, real, facades = self.__dict__["_legacy"]
+        if name == "__all__":
+            return [known for known in dir(self) if not known.startswith("_")]
         value = facades.find(path, version, real, name)
         setattr(self, name, value)
         return value
@@ -88,6 +91,12 @@ class Facades:
         Raises:
           UnknownNameError: nothing.
         """
+        child = f"{path}.{name}"
+        if self._version == 1 and child in table.VERSION_NAMES:
+            return table.VERSION_1
+        return _special(path, real, name) if name.startswith("__") else self._public(path, version, real, name)
+
+    def _public(self, path: str, version: int, real: Any, name: str) -> Any:
         child = f"{path}.{name}"
         row = table.MODULES.get(path)
         if row is not None and name in row.names:
@@ -138,6 +147,15 @@ def _real_root(root: str, version: int) -> Any:
     if root != "tensorflow":
         return None
     return tf.compat.v1 if version == 1 else tf
+
+
+def _special(path: str, real: Any, name: str) -> Any:
+    """Returns what `__version__`, `__file__` and the like are in the module that a facade stands for."""
+    # The root of either version lies where TensorFlow does: programs look for files beside it.
+    module = tf if path == "tensorflow" else real
+    if not isinstance(module, types.ModuleType) or not hasattr(module, name):
+        raise UnknownNameError(f"{_spelled(path)}.{name} is not provided")
+    return getattr(module, name)
 
 
 def _attribute(real: Any, name: str, child: str) -> Any:

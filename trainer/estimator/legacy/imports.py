@@ -144,6 +144,8 @@ def _taken_out(package: str) -> dict[str, types.ModuleType]:
 def _check_names(module: Facade, names: Sequence[str]) -> None:
     """Raises UnknownModuleError, which is an ImportError, where the interpreter would hide what is missing."""
     for name in names:
+        if name == "*":
+            continue
         try:
             getattr(module, name)
         except facade.UnknownNameError as error:

@@ -278,6 +278,10 @@ MODULES: Mapping[str, Row] = {
 # Packages of which nothing is left: a path below them that is in no row does not exist.
 GONE_PACKAGES = ("tensorflow.contrib", "tensorflow.python.estimator", "tensorflow_estimator")
 
+# What a program for TensorFlow 1 reads as its version: the last one whose names the facades show it.
+VERSION_1 = "1.15.5"
+VERSION_NAMES = ("tensorflow.VERSION", "tensorflow.__version__", "tensorflow.version.VERSION")
+
 # TensorFlow's own Keras is Keras 3; programs of that time mean Keras 2, which lives on as tf_keras. By version of the
 # `tf` that a program sees, then by path.
 KERAS_2: Mapping[int, Mapping[str, str]] = {

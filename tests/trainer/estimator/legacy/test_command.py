@@ -4,6 +4,7 @@ import sys
 import types
 
 import pytest
+import tensorflow as tf
 
 from trainer import task
 from trainer.estimator.legacy import style
@@ -80,6 +81,46 @@ except ImportError:
 """
     assert run(script(text)) == 0
     assert capsys.readouterr().out == "False True True\nno slim\n"
+
+
+VERSION = """
+import os
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+from tensorflow import __version__
+assert {tf.__version__, tf.version.VERSION, tf1.__version__, __version__} == {tf.__version__}
+print(tf.__version__, os.path.basename(os.path.dirname(tf.__file__)), tf.__git_version__[:1], len(tf.__path__) > 0)
+try:
+    from tensorflow import __not_there__
+except ImportError:
+    print(hasattr(tf, "__not_there__"))
+"""
+
+
+@pytest.mark.parametrize(("name", "version"), [("tf.VERSION", "1.15.5"), ("tf.function", tf.__version__)])
+def test_a_program_reads_the_version_that_it_means(script, capsys, name, version):
+    assert run(script(f"{VERSION}{name}")) == 0
+    assert capsys.readouterr().out == f"{version} tensorflow v True\nFalse\n"
+
+
+def test_everything_can_be_imported_from_a_module(script, capsys):
+    # TensorFlow's names hide what the interpreter has: `print` is `tf.print` then.
+    text = """
+from builtins import print as show
+from tensorflow.contrib import *
+from tensorflow.contrib.tpu import *
+from tensorflow import *
+show(training.HParams(rate=1).rate, TPUConfig.__name__, placeholder.__name__)
+"""
+    assert run(script(text)) == 0
+    assert capsys.readouterr().out == "1 TPUConfig placeholder\n"
+
+
+def test_a_program_may_look_for_the_spec_of_a_module(script, capsys):
+    names = ["tensorflow_estimator", "tensorflow.contrib.tpu", "tensorflow"]
+    text = f"from importlib.util import find_spec\nprint([find_spec(name).name for name in {names}])"
+    assert run(script(text)) == 0
+    assert capsys.readouterr().out == f"{names}\n"
 
 
 @pytest.mark.parametrize("words", [[], ["missing.py"], ["--tensorflow=3", "x.py"]])
