@@ -59,14 +59,20 @@ def _execute(path: str, program: ProgramImports) -> int:
     main.__dict__.update(__file__=path, __builtins__=program.builtins)
     sys.modules["__main__"] = main
     with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec")
+        source = file.read()
     try:
-        exec(code, main.__dict__)  # noqa: S102 - running the program is what this is for
+        exec(compile(source, path, "exec"), main.__dict__)  # noqa: S102 - running the program is what this is for
     except SystemExit as exit_request:
         return _exit_status(exit_request.code)
     except (facade.UnknownNameError, facade.UnknownModuleError) as error:
         raise UserError(error.what, where=_place(error), remedy="docs/legacy.md lists what is provided") from error
+    except SyntaxError as error:
+        if not imports.is_program_file(error.filename):
+            raise
+        raise style.not_python_3(error) from error
     except ModuleNotFoundError as error:
+        if error.name is None:
+            raise
         remedy = "install it, or name the directory that it lies in in PYTHONPATH"
         raise UserError(f"there is no module {error.name}", where=_place(error), remedy=remedy) from error
     return 0

@@ -43,6 +43,12 @@ def of_program(script: str) -> Style:
     return Style(2, "no name that only TensorFlow 1 had is used")
 
 
+def not_python_3(error: SyntaxError) -> UserError:
+    """Returns the refusal of a module that does not parse."""
+    remedy = "a program for Python 2 has to be converted first, by 2to3 for instance"
+    return UserError(f"not Python 3 ({error.msg})", where=f"{error.filename}:{error.lineno}", remedy=remedy)
+
+
 def _sources(script: str) -> Iterator[tuple[str, ast.Module]]:
     waiting, seen = [(script, "")], set()
     while waiting:
@@ -61,8 +67,7 @@ def _parsed(path: str) -> ast.Module:
     try:
         return ast.parse(source, path)
     except SyntaxError as error:
-        remedy = "a program for Python 2 has to be converted first, by 2to3 for instance"
-        raise UserError(f"not Python 3 ({error.msg})", where=f"{path}:{error.lineno}", remedy=remedy) from error
+        raise not_python_3(error) from error
 
 
 def _imported(tree: ast.Module, package: str) -> Iterator[str]:

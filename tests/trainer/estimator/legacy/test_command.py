@@ -135,10 +135,24 @@ def test_an_address_in_the_cloud_is_refused_with_what_to_write(script, capsys):
     assert "mock:8" in error_line(capsys)[0]
 
 
-def test_a_program_for_python_2_is_told_of(script, capsys):
-    path = script("x = 1\nprint 'hello'")
-    assert run(path) == 2
-    assert error_line(capsys)[0].startswith(f"tpu-images: {path}:2: not Python 3")
+@pytest.mark.parametrize("version", ["auto", "1", "2"])
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_program_for_python_2_is_told_of(script, capsys, version, imported):
+    path = script("x = 1\nprint 'hello'", "of_python_2.py")
+    # That TensorFlow 1 is meant is read before the module is.
+    importing = script("import tensorflow as tf\nlambda: tf.placeholder\nimport of_python_2")
+    assert run(importing if imported else path, "--tensorflow", version) == 2
+    (line,) = error_line(capsys)
+    assert line.startswith(f"tpu-images: {path}:2: not Python 3")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("exec('1 +')", SyntaxError), ("raise ModuleNotFoundError('boom')", ModuleNotFoundError)]
+)
+def test_what_the_program_raises_itself_is_not_taken_for_a_mistake_in_its_modules(script, text, kind):
+    with pytest.raises(kind) as raised:
+        run(script(text))
+    assert type(raised.value) is kind
 
 
 def test_a_missing_module_is_named_with_the_line_that_wants_it(script, capsys):
