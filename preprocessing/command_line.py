@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -56,6 +57,15 @@ def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[st
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED_EXIT_STATUS
     except BrokenPipeError:
-        # Whoever read our output has gone. Python would complain once more when it flushes the rest at exit.
+        if is_debugging or not _has_reader_left():
+            raise
+        # Python would complain once more when it flushes the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_EXIT_STATUS
+
+
+def _has_reader_left() -> bool:
+    """Whether nobody reads our standard output any more; another pipe may be the one that broke."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

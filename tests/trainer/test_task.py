@@ -54,3 +54,18 @@ def test_a_reader_that_leaves_early_ends_it_quietly():
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+def test_another_pipe_that_breaks_keeps_its_stack_trace():
+    program = (
+        "import os, sys\n"
+        "from preprocessing import command_line\n"
+        "def command(words):\n"
+        "    reader, writer = os.pipe()\n"
+        "    os.close(reader)\n"
+        "    os.write(writer, b'x')\n"
+        "sys.exit(command_line.run(command, 'program', []))\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert finished.stderr.endswith("BrokenPipeError: [Errno 32] Broken pipe\n")
