@@ -44,11 +44,13 @@ class Checkpointer:
     listeners: Sequence[Any]
     is_chief: bool = True
     saved_step: int | None = None
+    _is_unchanged: bool = False
 
     def begin(self, session: StepSession, step: int) -> bool:
         """Saves the first values, unless they come from a checkpoint; returns whether a listener wants to stop."""
-        for listener in self.listeners:
-            listener.begin()
+        with session.extending_graph():
+            for listener in self.listeners:
+                listener.begin()
         return self.save(session, step)
 
     def is_due(self, step: int) -> bool:
@@ -74,6 +76,8 @@ class Checkpointer:
         logging.info("saved checkpoint %s", path)
         self.state.saved_as(path)
         wants_stop = [listener.after_save(session, step) for listener in self.listeners]
+        self._is_unchanged = self.state.is_saved_as(path)
+        # If training goes on; `end` takes it back.
         self.state.changed()
         return any(want is True for want in wants_stop)
 
@@ -82,7 +86,8 @@ class Checkpointer:
         self.save(session, step)
         if not self.is_chief:
             return
-        self.state.saved_as(self.directory.path(step))
+        if self._is_unchanged:
+            self.state.saved_as(self.directory.path(step))
         for listener in self.listeners:
             listener.end(session, step)
 

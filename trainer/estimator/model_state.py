@@ -72,6 +72,10 @@ class ModelState:
         """Notes that the variables have just been saved."""
         self._source = path
 
+    def is_saved_as(self, path: str) -> bool:
+        """Returns whether all variables have the values of a checkpoint."""
+        return self._source == path
+
     @contextlib.contextmanager
     def holding(self, path: str, names: Mapping[str, str], *, put_back: bool) -> Iterator[None]:
         """Inside the `with` block, variables have the values of a checkpoint.

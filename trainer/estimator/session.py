@@ -1,6 +1,6 @@
 """What hooks of TensorFlow 1 find in place of a session: `run` evaluates tensors of the step's graph, between steps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -29,15 +29,17 @@ class StepSession:
         self._functions: dict[tuple[str, ...], Any] = {}
         self._reads: dict[str, tf.Tensor] = {}
         self._owner: StateOwner | None = None
+        self._changed: Callable[[], None] = lambda: None
 
     @property
     def graph(self) -> tf.Graph:
         """The graph of the step."""
         return self._trace.graph
 
-    def follow(self, owner: StateOwner) -> None:
-        """From now on `run` sees and changes the state that `owner` has."""
+    def follow(self, owner: StateOwner, changed: Callable[[], None]) -> None:
+        """From now on `run` sees and changes the state that `owner` has, and calls `changed` when it may have."""
         self._owner = owner
+        self._changed = changed
 
     def update_variables(self) -> None:
         """Brings the variables up to date with the steps so far; waits for them."""
@@ -80,6 +82,7 @@ class StepSession:
         values = iter(function(*fed_values))
         if self._owner is not None and any(map(effects.has_effect, function.graph.get_operations())):
             self._owner.read_state()
+            self._changed()
         results = [None if isinstance(element, tf.Operation) else _to_numpy(next(values)) for element in flat]
         return tf.nest.pack_sequence_as(elements, results, expand_composites=True)
 

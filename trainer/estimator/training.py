@@ -119,7 +119,7 @@ class _TrainingCall:
         executable.read_state()
         self._model.state.changed()
         runner = StepRunner(executable, self._deployment.engine)
-        session.follow(runner)
+        session.follow(runner, self._model.state.changed)
         hooks.after_create_session()
         parts = self._parts(runner, layout, session, hooks)
         TrainLoop(parts, self._settings(), self._first_step).run(layout.host_batches(streams))

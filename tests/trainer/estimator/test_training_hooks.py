@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.estimator import TPUEstimatorSpec, early_stopping
+from trainer.estimator import TPUEstimatorSpec, WarmStartSettings, early_stopping
 from trainer.estimator.early_stopping import (
     make_early_stopping_hook,
     read_eval_metrics,
@@ -80,6 +80,49 @@ def test_in_memory_evaluation_is_for_one_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "chief", "index": 0}}))
     with pytest.raises(ValueError, match="only single machine"):
         InMemoryEvaluatorHook(programs.make_estimator(tmp_path), programs.input_fn)
+
+
+class Overwriting(v1.train.SessionRunHook, v1.train.CheckpointSaverListener):
+    """Changes the weights when the last step is saved: as a listener, after the save; as a hook, at the end."""
+
+    def begin(self):
+        (weights,) = (variable for variable in v1.trainable_variables() if variable.op.name == "weights")
+        self.assign = weights.assign([7.0, 7.0, 7.0])
+
+    def after_save(self, session, global_step_value):
+        session.run(self.assign)
+
+    def end(self, session, global_step_value=None):
+        session.run(self.assign)
+
+
+class OverwritingAfterSave(Overwriting):
+    def end(self, session, global_step_value=None):
+        pass
+
+
+@ON_EACH_ENGINE
+@pytest.mark.parametrize(
+    "overwriting",
+    [
+        lambda: {"hooks": [Overwriting()]},
+        lambda: {"saving_listeners": [Overwriting()]},
+        lambda: {"saving_listeners": [OverwritingAfterSave()]},
+    ],
+    ids=["hook", "listener", "after save"],
+)
+def test_what_hooks_change_after_the_last_save_counts_for_nothing(tmp_path, arguments, overwriting):
+    estimator = programs.make_estimator(tmp_path, **arguments)
+    estimator.train(programs.input_fn, max_steps=3, **overwriting())
+    path = estimator.latest_checkpoint()
+    expected = programs.make_estimator(tmp_path, **arguments).evaluate(programs.input_fn, checkpoint_path=path)
+    assert estimator.evaluate(programs.input_fn) == expected
+    estimator.train(programs.input_fn, steps=1, **overwriting())
+    another = programs.make_estimator(
+        tmp_path / "another", warm_start_from=WarmStartSettings(path, [".*"]), **arguments
+    )
+    another.train(programs.input_fn, steps=1)
+    np.testing.assert_allclose(estimator.get_variable_value("weights"), another.get_variable_value("weights"))
 
 
 @ON_EACH_ENGINE
