@@ -50,7 +50,8 @@ def test_a_tensorflow_2_program_gets_keras_2_and_its_paths_into_the_estimator(tm
 def test_what_was_there_before_is_there_afterwards(tmp_path):
     def state():
         legacy = [name for name in sys.modules if name.startswith(("tensorflow.contrib", "tensorflow_estimator"))]
-        return legacy, sys.argv, sys.path, sys.meta_path, sys.modules["__main__"], sorted(flags.FLAGS), dir(tf)
+        lists = [list(values) for values in (sys.argv, sys.path, sys.meta_path)]
+        return legacy, *lists, sys.modules["__main__"], sorted(flags.FLAGS), dir(tf)
 
     before = state()
     run("classifier.py", tmp_path, "--train_steps=1")
