@@ -63,9 +63,13 @@ class StepProfiler(SessionRunHook):
         if not self._is_profiling:
             return
         run_context.session.update_variables()
-        self._profile.close()
+        self.close()
         self._cadence.restart(self._num_steps)
         logging.info("profiled a step into %s", posixpath.join(self._output_dir, "plugins", "profile"))
+
+    def close(self) -> None:
+        """Ends the profile in progress, if there is one: no `after_run` does it for a step that failed."""
+        self._profile.close()
 
 
 def as_step_profiler(hook: Any, engine: Engine) -> Any:

@@ -1,5 +1,6 @@
 """One call of `train`: from the newest checkpoint to the last step."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from trainer.estimator.model import Model
 from trainer.estimator.model_state import Snapshot
 from trainer.estimator.model_steps import TrainingPayload
 from trainer.estimator.model_summaries import ModelSummaries
-from trainer.estimator.profiler_hook import as_step_profiler
+from trainer.estimator.profiler_hook import StepProfiler, as_step_profiler
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.session import StepSession
 from trainer.estimator.step_runner import StepRunner
@@ -112,7 +113,8 @@ class _TrainingCall:
         payload = executable.program.payload
         self._hooks += payload.hooks
         session = StepSession(executable.program.trace)
-        hooks = HookRunner(self._session_hooks(), session)
+        session_hooks = self._session_hooks()
+        hooks = HookRunner(session_hooks, session)
         hooks.begin()
         self._restore(payload, session)
         streams = self._from_real_first_step(streams, input_fn, position)
@@ -122,7 +124,11 @@ class _TrainingCall:
         session.follow(runner, self._model.state.changed)
         hooks.after_create_session()
         parts = self._parts(runner, layout, session, hooks)
-        TrainLoop(parts, self._settings(), self._first_step).run(layout.host_batches(streams))
+        with contextlib.ExitStack() as profiles:
+            for hook in session_hooks:
+                if isinstance(hook, StepProfiler):
+                    profiles.callback(hook.close)
+            TrainLoop(parts, self._settings(), self._first_step).run(layout.host_batches(streams))
         position.end()
         self._events.close()
 

@@ -134,6 +134,20 @@ def test_steps_are_profiled_now_and_then(tmp_path, arguments):
     assert profile.stat().st_size > 1000
 
 
+@ON_EACH_ENGINE
+def test_a_step_that_fails_ends_its_profile(tmp_path, arguments):
+    class Failing(v1.train.SessionRunHook):
+        def after_run(self, run_context, run_values):
+            raise ConnectionError("the machine is gone")
+
+    estimator = programs.make_estimator(tmp_path / "model", **arguments)
+    for name in ("failed", "next"):
+        hook = ProfilerHook(save_steps=1, output_dir=str(tmp_path / name))
+        with pytest.raises(ConnectionError):
+            estimator.train(programs.input_fn, max_steps=3, hooks=[Failing(), hook])
+        assert len(list((tmp_path / name).glob("plugins/profile/*/*.xplane.pb"))) == 1
+
+
 def test_a_profiler_hook_of_tensorflow_1_profiles_too(tmp_path):
     def model_fn(features, labels, mode, params):
         spec = programs.model_fn(features, labels, mode, params)
