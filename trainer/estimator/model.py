@@ -17,7 +17,7 @@ from trainer.estimator.checkpoints import CheckpointDirectory, RetentionPolicy
 from trainer.estimator.input_source import BatchStream
 from trainer.estimator.interrupts import Interrupts
 from trainer.estimator.model_programs import ModelPrograms
-from trainer.estimator.model_state import ModelState, restore_names
+from trainer.estimator.model_state import FirstValues, ModelState, restore_names
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.run_config import RunConfig
 from trainer.estimator.tpu_context import Deployment
@@ -101,19 +101,29 @@ class Model:
             logging.warning("no trained model in %s: running initialization to %s", self.model_dir, purpose)
         return path
 
+    def first_values(self, program: StepProgram) -> FirstValues:
+        """Returns what a program of a model without a checkpoint begins with, for later."""
+        self.initialise()
+        saved = self.programs.store.saved
+        own = {name: one for name, one in saved.items() if any(one is other for other in program.variables)}
+        return FirstValues({name: variable.numpy() for name, variable in own.items()})
+
     @contextlib.contextmanager
-    def holding(self, path: str | None, *programs: StepProgram) -> Iterator[None]:
-        """Inside the `with` block, programs that do not train have the values of a checkpoint.
+    def holding(self, origin: str | FirstValues | None, *programs: StepProgram) -> Iterator[None]:
+        """Inside the `with` block, programs that do not train have the values of a checkpoint, or first values.
 
         A scaffold may say which variable comes from which name; that of the first program counts. None stands for the
-        first values of the model.
+        first values of the model, as they are.
         """
-        names = {name: other for p in reversed(programs) for name, other in self._names_in_checkpoint(p).items()}
-        if path is None:
+        if origin is None:
             self.initialise()
             yield
             return
-        with self.state.holding(path, names, put_back=self.is_training):
+        if isinstance(origin, FirstValues):
+            names = {name: name for name in origin.values}
+        else:
+            names = {name: other for p in reversed(programs) for name, other in self._names_in_checkpoint(p).items()}
+        with self.state.holding(origin, names, put_back=self.is_training):
             yield
 
     @contextlib.contextmanager

@@ -25,6 +25,13 @@ class Snapshot:
     values: Mapping[str, np.ndarray] | None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class FirstValues:
+    """What variables began with, in a model without a checkpoint; equal to itself alone."""
+
+    values: Mapping[str, np.ndarray]
+
+
 class ModelState:
     """Loads values into the variables of one model, and knows which checkpoint they are of."""
 
@@ -33,7 +40,7 @@ class ModelState:
         self._directory = directory
         self._source: str | None = None
         # Where some variables were loaded from, by which names, when nothing has changed since.
-        self._held: tuple[str, Mapping[str, str]] | None = None
+        self._held: tuple[str | FirstValues, Mapping[str, str]] | None = None
 
     def newest(self) -> Snapshot | None:
         """Returns the newest whole checkpoint; None when there never was one.
@@ -77,28 +84,32 @@ class ModelState:
         return self._source == path
 
     @contextlib.contextmanager
-    def holding(self, path: str, names: Mapping[str, str], *, put_back: bool) -> Iterator[None]:
-        """Inside the `with` block, variables have the values of a checkpoint.
+    def holding(self, origin: str | FirstValues, names: Mapping[str, str], *, put_back: bool) -> Iterator[None]:
+        """Inside the `with` block, variables have the values of a checkpoint, or first values.
 
         Args:
-          path: the checkpoint.
-          names: for each variable by name, the name in the checkpoint.
+          origin: the path of the checkpoint, or the first values.
+          names: for each variable by name, the name there.
           put_back: whether the values from before are needed afterwards.
 
         Raises:
           UserError: the checkpoint lacks one of them, or is damaged.
         """
         keeps_names = all(name == other for name, other in names.items())
-        if (self._source == path and keeps_names) or self._held == (path, names):
+        if (self._source == origin and keeps_names) or self._held == (origin, names):
             yield
             return
         before = {name: self._store[name].numpy() for name in names} if put_back else {}
         source = self._source
         self.changed()
-        self._assign(path, names, checkpoints.read(path, names.values()))
+        if isinstance(origin, FirstValues):
+            self._assign("the first values", names, origin.values)
+        else:
+            self._assign(origin, names, checkpoints.read(origin, names.values()))
         if not put_back:
-            self._held = path, names
-            self._source = path if keeps_names and set(names) >= set(self._store.saved) else None
+            self._held = origin, names
+            is_whole = keeps_names and set(names) >= set(self._store.saved)
+            self._source = origin if is_whole and isinstance(origin, str) else None
         try:
             yield
         finally:

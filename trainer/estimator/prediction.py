@@ -14,6 +14,7 @@ from trainer.engine.spec import ModeKeys
 from trainer.estimator import replica_batches
 from trainer.estimator.hooks import HookRunner
 from trainer.estimator.model import Model
+from trainer.estimator.model_state import FirstValues
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.session import StepSession
 from trainer.estimator.step_runner import StepRunner
@@ -111,17 +112,17 @@ class _Turns:
 
 @dataclasses.dataclass(frozen=True)
 class _Weights:
-    """The weights of one prediction: those of the checkpoint `path`, or first values without one."""
+    """The weights of one prediction: those of a checkpoint, or first values."""
 
     model: Model
-    path: str | None
+    origin: str | FirstValues
     turns: _Turns
 
     @contextlib.contextmanager
     def loaded(self) -> Iterator[None]:
         """Inside the `with` block, the executable has them."""
         executable = self.turns.executable
-        with self.model.holding(self.path, executable.program):
+        with self.model.holding(self.origin, executable.program):
             if self.turns.owner is not self:
                 executable.read_state()
                 self.turns.owner = self
@@ -154,7 +155,7 @@ def predict(
     program = executable.program
     runner = HookRunner([*hooks, *program.payload.hooks], StepSession(program.trace))
     runner.begin()
-    weights = _Weights(model, path, model.programs.companion(executable, _Turns))
+    weights = _Weights(model, path or model.first_values(program), model.programs.companion(executable, _Turns))
     loop = PredictionLoop(StepRunner(executable, layout.deployment.engine), layout, runner, weights.loaded)
     for batch in loop.run(layout.host_batches(streams)):
         chosen = selected(batch, predict_keys)

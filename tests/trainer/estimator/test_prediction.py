@@ -114,6 +114,25 @@ def test_a_prediction_keeps_its_checkpoint_whatever_happens_meanwhile(tmp_path, 
     np.testing.assert_allclose([one["value"] for one in [*found, *of_newest]], [one["value"] for one in expected])
 
 
+@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:4"}}], ids=["tf", "mock:4"])
+def test_a_prediction_keeps_its_first_values_whatever_happens_meanwhile(tmp_path, arguments):
+    class Predicting(v1.train.SessionRunHook):
+        def after_run(self, run_context, run_values):
+            assert next(predictions)["value"] == 0
+
+    estimator, alone = (programs.make_estimator(tmp_path / name, **arguments) for name in ("model", "alone"))
+    predictions = estimator.predict(programs.input_fn, "value", yield_single_examples=False)
+    assert not next(predictions)["value"].any()
+    predictions = estimator.predict(programs.input_fn, "value")
+    assert next(predictions)["value"] == 0
+    estimator.train(programs.input_fn, max_steps=10, hooks=[Predicting()])
+    alone.train(programs.input_fn, max_steps=10)
+    for name in ("weights", "weights/Momentum"):
+        np.testing.assert_array_equal(estimator.get_variable_value(name), alone.get_variable_value(name))
+    assert all(one["value"] == 0 for one in predictions)
+    np.testing.assert_array_equal(*(list(one.predict(programs.input_fn, "value")) for one in (estimator, alone)))
+
+
 def test_averages_are_read_once_for_a_prediction(tmp_path, monkeypatch):
     reads = []
 
