@@ -15,6 +15,7 @@ and of a logit, and whether the checkpoints hold the same variables. Ends with s
 import argparse
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -225,11 +226,16 @@ def _event_difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> 
 
 def _relative(expected: list[float], found: list[float]) -> float:
     pairs = zip(expected, found, strict=True)
-    return max((abs(a - b) / max(abs(a), 1e-30) for a, b in pairs), default=0.0)
+    return _largest([abs(a - b) / max(abs(a), 1e-30) for a, b in pairs])
 
 
 def _absolute(expected: list[float], found: list[float]) -> float:
-    return max((abs(a - b) for a, b in zip(expected, found, strict=True)), default=0.0)
+    return _largest([abs(a - b) for a, b in zip(expected, found, strict=True)])
+
+
+def _largest(differences: list[float]) -> float:
+    """Returns the largest difference; infinity if one is not finite, for `max` may pass over a NaN."""
+    return max(differences, default=0.0) if all(map(math.isfinite, differences)) else math.inf
 
 
 def _print(rows: list[_Row]) -> None:

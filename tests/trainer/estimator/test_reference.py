@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tf_keras.api._v1 import keras as legacy_keras
 
+from benchmarks import reference_estimator
 from trainer import estimator
 from trainer.estimator import run_config
 
@@ -46,6 +47,21 @@ def test_a_program_gives_the_references_numbers(tmp_path, name):
     assert found["events"].keys() == expected["events"].keys()
     for tag, values in expected["events"].items():
         assert found["events"][tag] == pytest.approx(values, rel=1e-5)
+
+
+@pytest.mark.parametrize("field", ["losses", "metrics", "logits", "events"])
+def test_the_comparison_sees_a_number_that_is_not_finite(field):
+    expected = golden("host_call")
+    same = reference_estimator._row("host_call", expected, expected)
+    assert same.is_equal
+    found = json.loads(json.dumps(expected))
+    last = found[field]
+    while not isinstance(last, float):
+        inner, key = last, list(last)[-1] if isinstance(last, dict) else -1
+        last = inner[key]
+    inner[key] = float("nan")
+    differing = reference_estimator._row("host_call", expected, found)
+    assert float("inf") in (differing.loss, differing.metric, differing.logit)
 
 
 def test_a_checkpoint_of_the_reference_is_continued(tmp_path):
