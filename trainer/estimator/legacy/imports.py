@@ -109,16 +109,23 @@ class _ProgramLoader(importlib.machinery.SourceFileLoader):
 
 
 def is_program_module(module: types.ModuleType) -> bool:
-    """Returns whether a loaded module is one of a program's."""
-    return isinstance(getattr(getattr(module, "__spec__", None), "loader", None), _ProgramLoader)
+    """Returns whether a loaded module is one of a program's, or may be: a folder without `__init__.py`."""
+    spec = getattr(module, "__spec__", None)
+    if isinstance(getattr(spec, "loader", None), _ProgramLoader):
+        return True
+    if spec is None or spec.origin is not None or not spec.submodule_search_locations:
+        return False
+    return not any(_is_installed(folder) for folder in spec.submodule_search_locations)
 
 
 def is_program_file(path: str | None) -> bool:
     """Returns whether a source file may belong to a program: it is neither installed nor ours."""
-    if path is None or not path.endswith(".py"):
-        return False
+    return path is not None and path.endswith(".py") and not _is_installed(path)
+
+
+def _is_installed(path: str) -> bool:
     path = os.path.realpath(path)
-    return not any(path.startswith(directory + os.sep) for directory in _installed_directories())
+    return any(path.startswith(directory + os.sep) for directory in _installed_directories())
 
 
 def _installed_directories() -> list[str]:

@@ -106,6 +106,7 @@ def _sys_restored() -> Iterator[None]:
 @contextlib.contextmanager
 def _modules_installed(program: ProgramImports, version: int) -> Iterator[None]:
     """Puts the gone modules into `sys.modules`, for `importlib`, and takes them out with those of the program."""
+    before = set(sys.modules)
     gone = Facades(version).gone()
     replaced = {name: sys.modules[name] for name in gone if name in sys.modules}
     sys.modules.update(gone)
@@ -113,9 +114,10 @@ def _modules_installed(program: ProgramImports, version: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for name, module in list(sys.modules.items()):
-            if name in gone or imports.is_program_module(module):
-                del sys.modules[name]
+        added = {name: module for name, module in sys.modules.items() if name not in before}
+        # All are found before any is removed: a folder inside another finds itself through that one.
+        for name in [*gone, *(name for name, module in added.items() if imports.is_program_module(module))]:
+            sys.modules.pop(name, None)
         sys.modules.update(replaced)
 
 

@@ -90,13 +90,13 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
 def _file_of(name: str) -> tuple[str, str] | None:
     """Returns the source file of a module of the program, and the package that its relative imports start from."""
     path: Sequence[str] | None = None
-    parts = name.split(".")
     spec = None
-    for length in range(1, len(parts) + 1):
-        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[:length]), path)
+    for part in name.split("."):
+        # By its last part alone: a folder without __init__.py in another wants the outer one to be loaded.
+        spec = importlib.machinery.PathFinder.find_spec(part, path)
         if spec is None:
             return None
-        path = spec.submodule_search_locations or []
+        path = list(spec.submodule_search_locations or [])
     if spec is None or not imports.is_program_file(spec.origin):
         return None
     is_package = spec.submodule_search_locations is not None

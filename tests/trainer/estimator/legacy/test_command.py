@@ -1,5 +1,6 @@
 """What `tpu-images legacy` prints and exits with, and which TensorFlow it chooses."""
 
+import importlib
 import sys
 import types
 
@@ -181,6 +182,17 @@ def test_a_module_of_the_program_comes_before_one_that_is_loaded(script, tmp_pat
     assert run(script("import inputs\nprint(inputs.WHAT)\nfrom inputs import WHAT")) == 0
     assert capsys.readouterr().out == "the program\n"
     assert sys.modules["inputs"] is loaded
+
+
+def test_folders_of_a_program_are_forgotten_afterwards(script, tmp_path, monkeypatch):
+    (tmp_path / "folder_there_before").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    there_before = importlib.import_module("folder_there_before")
+    (tmp_path / "folder" / "inside").mkdir(parents=True)
+    script("import folder_there_before", "folder/inside/module.py")
+    assert run(script("import folder.inside.module")) == 0
+    assert [name for name in sys.modules if name.partition(".")[0] == "folder"] == []
+    assert sys.modules["folder_there_before"] is there_before
 
 
 @pytest.mark.parametrize(
