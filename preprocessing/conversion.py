@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from preprocessing import helper_processes, output, pipeline, progress, runner, schema, storage
+from preprocessing import process_pool, output, pipeline, progress, runner, schema, storage
 from preprocessing.dataset_info import DatasetInfo, SplitInfo
 from preprocessing.errors import UserError
 from preprocessing.options import ConvertOptions
@@ -79,7 +79,7 @@ def _run_job(staging: str, options: ConvertOptions, source: Source, runner_optio
         job = runner.create_pipeline(runner_options, workplace)
         progress_folder = work_dir if runner_options.is_local else ""
         is_alone = runner_options.is_local and runner_options.num_workers == 1
-        num_processes = helper_processes.sensible_number(options.input) if is_alone else 0
+        num_processes = process_pool.sensible_number(options.input) if is_alone else 0
         pipeline.build(job, source, options, pipeline.Places(staging, progress_folder, num_processes))
         with progress.shown(progress_folder) if progress_folder else contextlib.nullcontext():
             runner.run_to_end(job, runner_options)

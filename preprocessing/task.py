@@ -9,7 +9,7 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from preprocessing import command_line, helper_processes, sources
+from preprocessing import command_line, process_pool, sources
 from preprocessing.curation.curation_options import CurationOptions
 from preprocessing.curation.drops import DROPPABLE, DropRules
 from preprocessing.options import DEFAULT_FORMATS, FORMATS, VERIFY_MODES, ConvertOptions, ImageOptions
@@ -29,8 +29,8 @@ def main(argv: Sequence[str]) -> int:
     arguments, rest = parser.parse_known_args(argv)
     options = _options(arguments)
     source = None if arguments.dry_run else sources.open_source(options)
-    if arguments.runner == _DEFAULT_RUNNER and helper_processes.sensible_number(options.input):
-        helper_processes.warm_up()
+    if arguments.runner == _DEFAULT_RUNNER and process_pool.sensible_number(options.input):
+        process_pool.warm_up()
     # Beam takes seconds to load: mistakes in our own flags and in the input are told before.
     with _kept_for_ever():
         from preprocessing import conversion, runner, summary  # noqa: PLC0415

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from preprocessing import helper_processes, pixels, progress
+from preprocessing import process_pool, pixels, progress
 from preprocessing.options import ImageOptions
 
 _Argument = TypeVar("_Argument")
@@ -41,7 +41,7 @@ class Worker:
 
     def __init__(self, options: WorkerOptions):
         self._options = options
-        self._processes: helper_processes.HelperProcesses | None = None
+        self._processes: process_pool.ProcessPool | None = None
         self.num_threads = options.num_threads
         self.progress = progress.Reporter(options.progress_folder)
         self._pool = concurrent.futures.ThreadPoolExecutor(options.num_threads)
@@ -85,7 +85,7 @@ class Worker:
         if not self._options.num_processes or size < _MIN_SUBMITTED:
             result = function(*arguments, self)
             return lambda: result
-        self._processes = self._processes or helper_processes.HelperProcesses(self._options.num_processes)
+        self._processes = self._processes or process_pool.ProcessPool(self._options.num_processes)
         options = dataclasses.replace(self._options, num_threads=1, num_processes=0)
         return self._processes.submit(_call, function, arguments, options)
 

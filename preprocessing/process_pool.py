@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, reduction
 from typing import Any, TypeVar
 
 from preprocessing import storage
@@ -38,7 +38,7 @@ def warm_up() -> None:
     forkserver.ensure_running()
 
 
-class HelperProcesses:
+class ProcessPool:
     """A number of processes; `close` ends them at once, whatever they do.
 
     Each has a pipe of its own, so that the death of one, even amid a message, is seen here and disturbs no other. The
@@ -102,7 +102,15 @@ def _serve(asked: connection.Connection) -> None:
         except Exception as error:
             error.add_note(traceback.format_exc())
             answer = False, error
-        asked.send(answer)
+        _send(asked, answer)
+
+
+def _send(asked: connection.Connection, answer: tuple[bool, Any]) -> None:
+    try:
+        message = reduction.ForkingPickler.dumps(answer)
+    except Exception as error:  # what a class says when it is pickled is its own affair
+        message = reduction.ForkingPickler.dumps((False, TypeError(f"the result cannot be sent: {error}")))
+    asked.send_bytes(message)
 
 
 def _end_with_parent() -> None:

@@ -4,13 +4,14 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from preprocessing import helper_processes
+from preprocessing import process_pool
 from preprocessing.errors import UserError
-from preprocessing.helper_processes import HelperProcesses
+from preprocessing.process_pool import ProcessPool
 from preprocessing.worker import Worker, WorkerOptions
 from tests.preprocessing import pictures
 
@@ -29,58 +30,61 @@ def answer_that_breaks_off() -> list:
 
 
 @pytest.fixture
-def helpers():
-    with contextlib.closing(HelperProcesses(2)) as made:
+def pool():
+    with contextlib.closing(ProcessPool(2)) as made:
         yield made
 
 
-def test_work_is_done_elsewhere(helpers):
-    assert helpers.submit(os.getpid)() != os.getpid()
-    waiting = [helpers.submit(divmod, number, 7) for number in range(50)]
+def test_work_is_done_elsewhere(pool):
+    assert pool.submit(os.getpid)() != os.getpid()
+    waiting = [pool.submit(divmod, number, 7) for number in range(50)]
     assert [result() for result in waiting] == [divmod(number, 7) for number in range(50)]
 
 
-def test_what_is_raised_there_is_raised_here(helpers):
+def test_what_is_raised_there_is_raised_here(pool):
     with pytest.raises(FileNotFoundError):
-        helpers.submit(os.listdir, "/no/such/folder")()
+        pool.submit(os.listdir, "/no/such/folder")()
 
 
-def test_a_killed_process_is_one_line(helpers):
+def test_a_killed_process_is_one_line(pool):
     with pytest.raises(UserError, match="was killed"):
-        helpers.submit(signal.raise_signal, signal.SIGKILL)()
+        pool.submit(signal.raise_signal, signal.SIGKILL)()
 
 
-def test_a_process_that_dies_amid_its_answer_is_noticed(helpers):
+def test_a_process_that_dies_amid_its_answer_is_noticed(pool):
     with pytest.raises(UserError, match="was killed"):
-        helpers.submit(answer_that_breaks_off)()
+        pool.submit(answer_that_breaks_off)()
+
+
+def test_a_result_that_cannot_be_sent_is_told(pool):
+    with pytest.raises(TypeError, match="the result cannot be sent: cannot pickle '_thread.lock' object"):
+        pool.submit(threading.Lock)()
 
 
 def test_closing_does_not_wait_for_work():
-    helpers = HelperProcesses(1)
-    helpers.submit(os.getpid)()
-    helpers.submit(time.sleep, 60)
+    pool = ProcessPool(1)
+    pool.submit(os.getpid)()
+    pool.submit(time.sleep, 60)
     started_secs = time.monotonic()
-    helpers.close()
+    pool.close()
     assert time.monotonic() - started_secs < 30
 
 
 def test_processes_end_with_the_one_that_is_killed():
-    program = (
-        "import os, time; from preprocessing.helper_processes import HelperProcesses; helpers = HelperProcesses(1);"
-    )
-    program += "print(helpers.submit(os.getpid)(), flush=True); helpers.submit(time.sleep, 600); time.sleep(600)"
+    program = "import os, time; from preprocessing.process_pool import ProcessPool; pool = ProcessPool(1);"
+    program += "print(pool.submit(os.getpid)(), flush=True); pool.submit(time.sleep, 600); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        helper = pathlib.Path("/proc", process.stdout.readline().decode().strip())
-        assert helper.exists()
+        child = pathlib.Path("/proc", process.stdout.readline().decode().strip())
+        assert child.exists()
         process.kill()
     deadline_secs = time.monotonic() + 30
-    while helper.exists() and time.monotonic() < deadline_secs:
+    while child.exists() and time.monotonic() < deadline_secs:
         time.sleep(0.05)
-    assert not helper.exists()
+    assert not child.exists()
 
 
 def test_storage_of_google_is_read_with_threads():
-    assert helper_processes.sensible_number("gs://bucket/photos") == 0
+    assert process_pool.sensible_number("gs://bucket/photos") == 0
 
 
 def test_a_worker_keeps_small_work_and_gives_away_large_work():
@@ -101,9 +105,9 @@ def test_a_worker_without_processes_does_all_work_itself():
 def test_processes_make_the_same_shards(convert, tmp_path, monkeypatch, flags):
     pictures.write_class_folders(tmp_path / "photos", num_per_class=150)
     (tmp_path / "photos" / "cat" / "damaged.jpg").write_bytes(b"\xff\xd8\xff")
-    monkeypatch.setattr(helper_processes, "sensible_number", lambda place: 2)
+    monkeypatch.setattr(process_pool, "sensible_number", lambda place: 2)
     with_processes = convert(tmp_path / "photos", *flags, output="with")
-    monkeypatch.setattr(helper_processes, "sensible_number", lambda place: 0)
+    monkeypatch.setattr(process_pool, "sensible_number", lambda place: 0)
     without = convert(tmp_path / "photos", *flags, output="without")
     assert with_processes.info.counts.written == 300
     assert with_processes.files() == without.files()
