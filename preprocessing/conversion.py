@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from preprocessing import process_pool, output, pipeline, progress, runner, schema, storage
+from preprocessing import output, pipeline, process_pool, progress, runner, schema, storage
 from preprocessing.dataset_info import DatasetInfo, SplitInfo
 from preprocessing.errors import UserError
 from preprocessing.options import ConvertOptions

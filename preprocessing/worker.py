@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from preprocessing import process_pool, pixels, progress
+from preprocessing import pixels, process_pool, progress
 from preprocessing.options import ImageOptions
 
 _Argument = TypeVar("_Argument")
