@@ -176,6 +176,8 @@ def _names_in(path: str) -> set[str]:
 
 
 def _unknown(path: str, known: Iterable[str]) -> tuple[str]:
+    if not set(path.split(".")).isdisjoint(table.CANNED):
+        return (f"{_spelled(path)} is not provided, as no canned estimator is: give an Estimator a model_fn instead",)
     candidates = sorted(name for name in known if not name.rpartition(".")[2].startswith("_"))
     (nearest,) = difflib.get_close_matches(path, candidates, n=1, cutoff=0) or ("",)
     return (f"{_spelled(path)} is not provided; the nearest supported name is {_spelled(nearest)}",)

@@ -20,6 +20,7 @@ from trainer.estimator.legacy import imports, table
 
 # Both versions have them, and mean different things: a name below tells which one is meant.
 _TELLING_BELOW = ("losses", "metrics")
+_VERSION_1_INPUTS = ("estimator", "inputs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +137,8 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
 
 
 def _is_version_1_only(name: tuple[str, ...]) -> bool:
+    if name[:2] == _VERSION_1_INPUTS:
+        return True
     if not name or name[0] in ("compat", "python", "core", "estimator", "keras"):
         return False
     if f"tensorflow.{name[0]}" in table.GONE_PACKAGES:

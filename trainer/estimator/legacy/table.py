@@ -66,6 +66,9 @@ _EXPERIMENTAL = {
     **_of(f"{_OURS}.export_outputs", "build_raw_supervised_input_receiver_fn"),
     **_of(f"{_OURS}.stop_hooks", "make_stop_at_checkpoint_step_hook"),
 }
+_NUMPY_INPUTS = _of(f"{_LEGACY}.array_inputs", "numpy_input_fn")
+_PANDAS_INPUTS = _of(f"{_LEGACY}.array_inputs", "pandas_input_fn")
+_INPUTS = Row({**_NUMPY_INPUTS, **_PANDAS_INPUTS})
 _HOOKS = _train(
     "CheckpointSaverHook",
     "CheckpointSaverListener",
@@ -232,6 +235,9 @@ _INSIDE_ESTIMATOR = {
     "export.export_lib": Row({**_RECEIVERS, **_EXPORT_OUTPUTS}),
     "export.export_output": Row(_EXPORT_OUTPUTS),
     "exporter": Row(_EXPORTERS),
+    "inputs.inputs": _INPUTS,
+    "inputs.numpy_io": Row(_NUMPY_INPUTS),
+    "inputs.pandas_io": Row(_PANDAS_INPUTS),
     "mode_keys": Row(_of("trainer.engine.spec", "ModeKeys")),
     "model_fn": Row(_MODEL_FN),
     "run_config": Row(_RUN_CONFIG),
@@ -244,6 +250,7 @@ _PUBLIC_ESTIMATOR = {
     "estimator": _ESTIMATOR,
     "estimator.experimental": Row(_EXPERIMENTAL),
     "estimator.export": Row({**_RECEIVERS, **_EXPORT_OUTPUTS}),
+    "estimator.inputs": _INPUTS,
     "estimator.tpu": _ESTIMATOR_TPU,
 }
 
@@ -277,6 +284,19 @@ MODULES: Mapping[str, Row] = {
 
 # Packages of which nothing is left: a path below them that is in no row does not exist.
 GONE_PACKAGES = ("tensorflow.contrib", "tensorflow.python.estimator", "tensorflow_estimator")
+
+# Estimators that bring a model of their own, of which none is provided, and the package that they were in.
+CANNED = (
+    "canned",
+    "KMeans",
+    "KMeansClustering",
+    "LinearSDCA",
+    *(
+        f"{model}{kind}"
+        for model in ("Baseline", "BoostedTrees", "DNN", "DNNLinearCombined", "Linear", "RNN")
+        for kind in ("Classifier", "Estimator", "Regressor")
+    ),
+)
 
 # What a program for TensorFlow 1 reads as its version: the last one whose names the facades show it.
 VERSION_1 = "1.15.5"

@@ -71,6 +71,21 @@ def test_an_unknown_name_is_one_line_with_the_nearest_one(script, capsys, text, 
     assert nearest in line
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("import tensorflow as tf\ntf.estimator.DNNClassifier", "tf.estimator.DNNClassifier"),
+        ("from tensorflow.compat.v1.estimator import LinearRegressor", "tf.estimator.LinearRegressor"),
+        ("from tensorflow.contrib.estimator import RNNClassifier", "tf.contrib.estimator.RNNClassifier"),
+        ("import tensorflow.python.estimator.canned.dnn", "tf.python.estimator.canned.dnn"),
+    ],
+)
+def test_a_canned_estimator_is_refused_as_one(script, capsys, text, name):
+    assert run(script(text)) == 2
+    (line,) = error_line(capsys)
+    assert f" {name} is not provided, as no canned estimator is: give an Estimator a model_fn instead" in line
+
+
 def test_a_program_may_ask_whether_a_name_is_there(script, capsys):
     text = """
 import tensorflow as tf
@@ -205,6 +220,7 @@ def test_folders_of_a_program_are_forgotten_afterwards(script, tmp_path, monkeyp
         ("import tensorflow as tf\ntf.estimator.Estimator\ntf.compat.v1.placeholder\ntf.keras.Model", 2),
         ("import tensorflow.compat.v1 as tf\ntf.placeholder", 2),
         ("from tensorflow.contrib import summary", 1),
+        ("import tensorflow as tf\ntf.estimator.inputs.numpy_input_fn", 1),
         ("import tensorflow.contrib.tpu", 1),
         ("def later():\n    import tensorflow\n    return tensorflow.app", 1),
         ("from package import inside", 1),
