@@ -22,8 +22,9 @@ _BFLOAT16_BITS = -0x10000
 def normalised(inputs: tf.Tensor, convolution: Conv2D, norm: BatchNorm, forward: ForwardPass) -> tf.Tensor:
     """Returns `norm(convolution(inputs))`, in one pass where the norm asks for it and the convolution widens.
 
-    Variables are those of the two layers; so are outputs, gradients and moving statistics, up to rounding. Statistics
-    that replicas share are taken from the outputs.
+    Variables are those of the two layers; so are outputs, gradients and moving statistics, up to rounding, which grows
+    in the kernel's bfloat16 gradient where the gradients that arrive have a mean near their deviation. Statistics that
+    replicas share are taken from the outputs.
     """
     shape, settings = convolution.shape, norm.settings
     widens = shape.kernel_size == shape.strides == shape.num_groups == 1 and shape.filters > inputs.shape[-1]
@@ -36,11 +37,8 @@ def normalised(inputs: tf.Tensor, convolution: Conv2D, norm: BatchNorm, forward:
         moments = _output_moments(input_mean, covariance, kernel, count=inputs.shape[:3].num_elements())
         scale, beta = norm.with_moments(moments, forward)
         kernel = tf.cast(tf.cast(kernel, tf.float32) * scale, kernel.dtype)
-        # With the kernel as it is rounded, so that the rounding shifts no output.
-        offset = beta - _product(input_mean, kernel)
     with convolution.scope():
-        outputs = tf.nn.conv2d(inputs, kernel, 1, "VALID")
-        return tf.cast(tf.cast(outputs, tf.float32) + offset, inputs.dtype)
+        return tf.cast(_centred_convolution(inputs, kernel, input_mean) + beta, inputs.dtype)
 
 
 def _output_moments(input_mean: tf.Tensor, covariance: tf.Tensor, kernel: tf.Tensor, count: int) -> Moments:
@@ -52,6 +50,43 @@ def _output_moments(input_mean: tf.Tensor, covariance: tf.Tensor, kernel: tf.Ten
 def _product(vector: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Returns `vector @ kernel[0, 0]`, float32 `[filters]`; not by a matrix unit, which would round it."""
     return tf.reduce_sum(vector[:, None] * tf.cast(kernel[0, 0], tf.float32), axis=0)
+
+
+@tf.custom_gradient
+def _centred_convolution(
+    inputs: tf.Tensor, kernel: tf.Tensor, mean: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+    """Returns `(inputs - mean) @ kernel`, float32 `[batch, height, width, filters]`; the inputs need no centred copy.
+
+    The mean is multiplied with the kernel as it is rounded, so that the rounding shifts no output. The kernel's
+    gradient is that of the centred inputs: `sum(x dy) - mean sum(dy)`, in bfloat16, would cancel where `dy` has a mean.
+    """
+    outputs = tf.cast(tf.nn.conv2d(inputs, kernel, 1, "VALID"), tf.float32) - _product(mean, kernel)
+
+    def gradient(gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        rounded = tf.cast(gradients, inputs.dtype)
+        centred = tf.cast(tf.cast(inputs, tf.float32) - mean, inputs.dtype)
+        sums = tf.reduce_sum(gradients, axis=[0, 1, 2])
+        matrix = tf.cast(kernel[0, 0], tf.float32)
+        return (
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(inputs),
+                filter=kernel,
+                out_backprop=rounded,
+                strides=[1, 1, 1, 1],
+                padding="VALID",
+            ),
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=centred,
+                filter_sizes=tf.shape(kernel),
+                out_backprop=rounded,
+                strides=[1, 1, 1, 1],
+                padding="VALID",
+            ),
+            -tf.reduce_sum(matrix * sums, axis=1),
+        )
+
+    return outputs, gradient
 
 
 @tf.custom_gradient

@@ -34,11 +34,14 @@ def with_drawn_weights(inputs, *pair):
     return weights
 
 
-def train_once(from_inputs, inputs, dtype="float32", is_compiled=False):
-    """Returns what `NAMES` names, float32, of one step with a loss that weighs every output differently."""
+def train_once(from_inputs, inputs, dtype="float32", is_compiled=False, loss_weight=0.0):
+    """Returns what `NAMES` names, float32, of one step with a loss that weighs every output differently.
+
+    A mean `loss_weight` gives the gradients that arrive a mean.
+    """
     pair = layers(from_inputs)
     weights = with_drawn_weights(inputs, *pair)
-    loss_weights = np.random.default_rng(2).normal(size=(*inputs.shape[:3], FILTERS)).astype(np.float32)
+    loss_weights = np.random.default_rng(2).normal(loss_weight, size=(*inputs.shape[:3], FILTERS)).astype(np.float32)
 
     @tf.function(autograph=False, jit_compile=is_compiled)
     def step(inputs):
@@ -66,12 +69,13 @@ def test_float32_results_are_those_of_the_two_layers(mean, tolerance, is_compile
     assert max(found[name] for name in ("outputs", "moving mean", "moving variance")) < 5e-5, found
 
 
+@pytest.mark.parametrize("loss_weight", [0.0, 0.1])
 @pytest.mark.parametrize("mean", [0.0, 3.0, 100.0])
-def test_bfloat16_results_are_as_near_to_the_exact_ones_as_those_of_the_two_layers(mean):
+def test_bfloat16_results_are_as_near_to_the_exact_ones_as_those_of_the_two_layers(mean, loss_weight):
     inputs = tf.cast(tf.cast(activations(mean), tf.bfloat16), tf.float32).numpy()
-    exact = train_once(False, inputs)
-    fused = distances(train_once(True, inputs, "bfloat16"), exact)
-    separate = distances(train_once(False, inputs, "bfloat16"), exact)
+    exact = train_once(False, inputs, loss_weight=loss_weight)
+    fused = distances(train_once(True, inputs, "bfloat16", loss_weight=loss_weight), exact)
+    separate = distances(train_once(False, inputs, "bfloat16", loss_weight=loss_weight), exact)
     for name in NAMES:
         assert fused[name] < 2 * separate[name] + 5e-3, (name, fused, separate)
 
