@@ -57,14 +57,14 @@ def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[st
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED_EXIT_STATUS
     except BrokenPipeError:
-        if is_debugging or not _has_reader_left():
+        if is_debugging or not _is_output_abandoned():
             raise
         # Python would complain once more when it flushes the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_EXIT_STATUS
 
 
-def _has_reader_left() -> bool:
+def _is_output_abandoned() -> bool:
     """Whether nobody reads our standard output any more; another pipe may be the one that broke."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), select.POLLOUT)
