@@ -85,7 +85,7 @@ def serve(store: ObjectStore, folder: pathlib.Path) -> Iterator[dict[str, str]]:
     context.load_cert_chain(certificate)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(store, context))
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield {

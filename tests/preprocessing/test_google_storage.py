@@ -1,31 +1,25 @@
 """Google Cloud Storage, through the official client and an emulated service."""
 
 import http.server
-import socket
-import threading
 
 import pytest
-from gcp_storage_emulator.server import create_server
 
 from preprocessing import google_storage, output, reading, schema, storage, task
 from preprocessing.errors import UserError
 from preprocessing.quarantine import Reason, RejectedError
+from tests.google_storage import emulator
 from tests.preprocessing import pictures
+from tests.trainer.submit import cloud_servers
 
 
 @pytest.fixture
 def bucket(monkeypatch):
     """An empty bucket in a service of its own; returns `gs://photos`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="photos")
-    server.start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    google_storage._client.cache_clear()
-    yield "gs://photos"
-    google_storage._client.cache_clear()
-    server.stop()
+    with emulator.serve("photos") as port:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        google_storage._client.cache_clear()
+        yield "gs://photos"
+        google_storage._client.cache_clear()
 
 
 @pytest.fixture
@@ -165,14 +159,11 @@ def failing_service(monkeypatch):
         def log_message(self, *args):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-    google_storage._client.cache_clear()
-    yield statuses
-    google_storage._client.cache_clear()
-    server.shutdown()
-    server.server_close()
+    with cloud_servers.http_server(Handler) as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        google_storage._client.cache_clear()
+        yield statuses
+        google_storage._client.cache_clear()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

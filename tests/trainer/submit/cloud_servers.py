@@ -16,9 +16,12 @@ from concurrent import futures
 from typing import Any
 
 import grpc
-from gcp_storage_emulator.server import create_server
+
+from tests.google_storage import emulator
 
 FAULTS = ("429", "503", "reset")
+# How soon a server sees that it should stop; half a second unless told otherwise, which every test would wait for.
+POLL_INTERVAL_SECS = 0.01
 
 
 class Faults:
@@ -138,7 +141,7 @@ class _ThreadingServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 def http_server(handler_class: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
     """Serves HTTP on a free port and yields `http://host:port`."""
     server = _ThreadingServer(("127.0.0.1", 0), handler_class)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(POLL_INTERVAL_SECS,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -148,24 +151,11 @@ def http_server(handler_class: type[http.server.BaseHTTPRequestHandler]) -> Iter
         thread.join()
 
 
-def free_port() -> int:
-    """Returns a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
 def storage_server(faults: Faults, bucket: str = "bucket") -> Iterator[str]:
     """Serves Cloud Storage (gcp-storage-emulator) through a proxy that fails on purpose; yields its address."""
-    port = free_port()
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket=bucket)
-    server.start()
-    try:
-        with http_server(_proxy_class(port, faults)) as address:
-            yield address
-    finally:
-        server.stop()
+    with emulator.serve(bucket) as port, http_server(_proxy_class(port, faults)) as address:
+        yield address
 
 
 def _proxy_class(port: int, faults: Faults) -> type[http.server.BaseHTTPRequestHandler]:
