@@ -101,7 +101,7 @@ def test_a_worker_without_processes_does_all_work_itself():
         assert worker.submit(1_000, num_and_process, 5)() == (5, os.getpid(), 2)
 
 
-@pytest.mark.parametrize("flags", [[], ["--curate"]], ids=["copied", "curated"])
+@pytest.mark.parametrize("flags", [[], pytest.param(["--curate"], marks=pytest.mark.slow)], ids=["copied", "curated"])
 def test_processes_make_the_same_shards(convert, tmp_path, monkeypatch, flags):
     pictures.write_class_folders(tmp_path / "photos", num_per_class=150)
     (tmp_path / "photos" / "cat" / "damaged.jpg").write_bytes(b"\xff\xd8\xff")

@@ -112,6 +112,7 @@ DATAFLOW = [
 ]
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_job_and_needs_no_credentials(capsys):
     assert task.main(["gs://bucket/photos", "gs://bucket/dataset", *DATAFLOW, "--num_workers=3", "--dry_run"]) == 0
     shown = capsys.readouterr().out
@@ -129,8 +130,8 @@ def test_a_dry_run_of_another_runner_shows_nothing(photos, tmp_path):
     ("most_bytes", "flags"),
     [
         (4_000, []),
-        (20_000, ["--num_shards=40"]),
-        (20_000, ["--num_shards=40", "--curate"]),
+        pytest.param(20_000, ["--num_shards=40"], marks=pytest.mark.slow),
+        pytest.param(20_000, ["--num_shards=40", "--curate"], marks=pytest.mark.slow),
         pytest.param(4_000, ["--num_workers=2"], marks=pytest.mark.slow),
     ],
     ids=["shards", "list", "report", "shards of two processes"],

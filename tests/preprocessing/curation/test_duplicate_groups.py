@@ -71,6 +71,7 @@ def test_group_id_is_the_smallest_digest_in_any_order():
         assert duplicate_groups.find_groups(images).group_ids == {digest: smallest for digest, _ in images}
 
 
+@pytest.mark.slow
 def test_handwritten_digits_are_not_copies_of_one_another():
     """At the threshold for photographs two thirds of them would be, in chains of hundreds."""
     facts = [photographs.inspect(pictures.encode(image, "PNG")) for image, _ in photographs.digits()]

@@ -25,7 +25,7 @@ def test_nothing_changes_without_settings():
     assert all(np.array_equal(result, IMAGE) for result in augmented(horizontal_flip=False))
 
 
-@pytest.mark.parametrize("settings", [{}, {"randaugment_num_layers": 2}])
+@pytest.mark.parametrize("settings", [{}, pytest.param({"randaugment_num_layers": 2}, marks=pytest.mark.slow)])
 def test_equal_seed_and_position_give_equal_images(settings):
     np.testing.assert_array_equal(augmented(**settings), augmented(**settings))
     assert not np.array_equal(augmented(**settings), augmented(seed=1, **settings))

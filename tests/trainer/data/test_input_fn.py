@@ -52,8 +52,10 @@ def test_training_batches_have_the_shapes_of_the_contract(make_dataset, config, 
     take(dataset, 1)
 
 
-@pytest.mark.parametrize("start_step", [1, 5, 6, 60])
-@pytest.mark.parametrize("cache_records", [False, True])
+@pytest.mark.parametrize(
+    "start_step", [pytest.param(1, marks=pytest.mark.slow), 5, 6, pytest.param(60, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("cache_records", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_resumed_stream_goes_on_where_the_first_would(make_dataset, config, start_step, cache_records):
     path = make_dataset({"train": NUM_TRAIN})
     config = config.replace(cache_records=cache_records)
@@ -84,7 +86,7 @@ def test_an_example_looks_different_in_each_epoch(make_dataset, config):
     assert len(set(fingerprints(training_batches(path, config, 5)))) == 5 * BATCH
 
 
-@pytest.mark.parametrize("num_hosts", [2, 3])
+@pytest.mark.parametrize("num_hosts", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_hosts_share_an_epoch_without_overlap(make_dataset, config, num_hosts):
     """Two shards: over two hosts each has its own, over three each reads both."""
     num_examples = num_hosts * 6
@@ -121,7 +123,7 @@ def test_evaluation_pads_the_last_batch_with_weight_zero(make_dataset, config, n
     assert labels[:num_examples].tolist() == [number % 3 for number in range(num_examples)]
 
 
-@pytest.mark.parametrize("num_hosts", [2, 3])
+@pytest.mark.parametrize("num_hosts", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_evaluating_hosts_run_equally_many_batches_and_count_every_example_once(make_dataset, config, num_hosts):
     path = make_dataset({"test": 11})
     input_fn = make_input_fn(open_dataset(path), "test", "eval", config)

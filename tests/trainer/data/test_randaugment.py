@@ -99,6 +99,7 @@ def test_magnitude_zero_changes_nothing_that_has_a_strength(operation, image, si
     np.testing.assert_array_equal(apply(operation, image, 0.0, sign), image)
 
 
+@pytest.mark.slow
 def test_draws_depend_on_the_seed_alone(image):
     augment = tf.function(lambda seed: randaugment.randaugment(tf.constant(image), 2, 10.0, seed))
     results = [augment(tf.constant([1, position], tf.int64)).numpy() for position in range(30)]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.durations import slow_but
 from trainer import replica
 from trainer.engine import pjrt_devices, pjrt_engine, step_program, tf_engine, variables
 from trainer.engine.effects import Effects
@@ -21,7 +22,7 @@ ENGINES = {
 }
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=slow_but(ENGINES, "tf", "mock:4"))
 def engine(request):
     return ENGINES[request.param]()
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.api._v1 import keras as legacy_keras
 
+from tests.durations import slow_but
 from trainer.estimator import ModeKeys, TPUEstimatorSpec, checkpoints
 from trainer.nn.metrics import mean
 
@@ -162,7 +163,7 @@ def train(model_dir, model_fn, *all_max_steps):
     return estimator, checkpoints.read(estimator.latest_checkpoint())
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", slow_but(STYLES, "keras_3_model", "keras_2_model", "tensorflow_1_layers", "module"))
 def test_a_style_trains_evaluates_predicts_and_resumes(tmp_path, name):
     model_fn = make_model_fn(STYLES[name], lambda: v1.train.AdamOptimizer(0.05))
     estimator, values = train(tmp_path / "whole", model_fn, 100)
@@ -175,7 +176,7 @@ def test_a_style_trains_evaluates_predicts_and_resumes(tmp_path, name):
     assert np.mean((predicted - programs.LABELS) ** 2) == pytest.approx(result["error"], rel=1e-2)
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", slow_but(STYLES, "keras_3_model", "tensorflow_1_layers"))
 def test_a_style_resumes_bit_for_bit(tmp_path, name):
     model_fn = make_model_fn(STYLES[name], lambda: v1.train.AdamOptimizer(0.05))
 

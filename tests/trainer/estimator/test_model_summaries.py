@@ -28,7 +28,11 @@ def summaries(directory):
     return found
 
 
-@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:4"}}], ids=["tf", "mock:4"])
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, pytest.param({"use_tpu": True, "config": {"master": "mock:4"}}, marks=pytest.mark.slow)],
+    ids=["tf", "mock:4"],
+)
 def test_summaries_of_the_model_fn_reach_the_events(tmp_path, arguments, recwarn):
     config = {"save_summary_steps": 3, "log_step_count_steps": 1, **arguments.pop("config", {})}
     estimator = programs.make_estimator(tmp_path, model_fn, config=config, **arguments)

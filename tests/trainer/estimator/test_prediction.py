@@ -114,7 +114,11 @@ def test_a_prediction_keeps_its_checkpoint_whatever_happens_meanwhile(tmp_path, 
     np.testing.assert_allclose([one["value"] for one in [*found, *of_newest]], [one["value"] for one in expected])
 
 
-@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:4"}}], ids=["tf", "mock:4"])
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, pytest.param({"use_tpu": True, "config": {"master": "mock:4"}}, marks=pytest.mark.slow)],
+    ids=["tf", "mock:4"],
+)
 def test_a_prediction_keeps_its_first_values_whatever_happens_meanwhile(tmp_path, arguments):
     class Predicting(v1.train.SessionRunHook):
         def after_run(self, run_context, run_values):

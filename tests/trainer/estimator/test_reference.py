@@ -11,6 +11,7 @@ import pytest
 from tf_keras.api._v1 import keras as legacy_keras
 
 from benchmarks import reference_estimator
+from tests.durations import slow_but
 from trainer import estimator
 from trainer.estimator import run_config
 
@@ -35,7 +36,7 @@ def golden(name):
     return json.loads((GOLDENS / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_but(CASES, "plain_dnn", "host_call"))
 def test_a_program_gives_the_references_numbers(tmp_path, name):
     expected = golden(name)
     found = reference_cases.outcome(CASES[name], KIT, str(tmp_path / "model"))

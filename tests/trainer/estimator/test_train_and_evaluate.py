@@ -90,6 +90,7 @@ def test_training_is_as_without_evaluation(tmp_path):
     np.testing.assert_array_equal(weights_at(tmp_path / "evaluated", 8), weights_at(tmp_path / "alone", 8))
 
 
+@pytest.mark.slow
 def test_the_latest_exporter_keeps_the_newest(tmp_path):
     _, exported = run(tmp_path, LatestExporter("latest", receiver_fn, exports_to_keep=2))
     kept = exports(tmp_path, "latest")
@@ -134,6 +135,7 @@ def test_the_best_exporter_exports_improvements_and_remembers_them_after_a_resta
     assert (record["loss"], record["global_step"]) == (1.0, 12)
 
 
+@pytest.mark.slow
 def test_what_is_better_can_be_told(tmp_path):
     def compare_fn(best_eval_result, current_eval_result):
         return current_eval_result["loss"] > best_eval_result["loss"]
@@ -216,6 +218,7 @@ def test_a_worker_of_a_cluster_is_refused(tmp_path, monkeypatch):
         run(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_evaluator_of_a_cluster_watches_until_the_last_step(tmp_path, monkeypatch):
     trainer = programs.make_estimator(tmp_path, config={"save_checkpoints_steps": 2})
     set_task(monkeypatch, "evaluator")

@@ -137,6 +137,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
         np.testing.assert_array_equal(found[name], value)
 
 
+@pytest.mark.slow
 def test_an_interruption_of_an_interrupted_training(tmp_path):
     _, losses = train_with_dropout(tmp_path / "whole", max_steps=20)
     for num_steps in (6, 5):
@@ -145,6 +146,7 @@ def test_an_interruption_of_an_interrupted_training(tmp_path):
     np.testing.assert_array_equal(after, losses[-len(after) :])
 
 
+@pytest.mark.slow
 def test_a_warm_start_with_a_step_is_resumed_bit_for_bit(tmp_path):
     train_with_dropout(tmp_path / "other", max_steps=10)
     arguments = {"max_steps": 30, "warm_start_from": WarmStartSettings(str(tmp_path / "other"), [".*"])}

@@ -105,8 +105,8 @@ class OverwritingAfterSave(Overwriting):
 @pytest.mark.parametrize(
     "overwriting",
     [
-        lambda: {"hooks": [Overwriting()]},
-        lambda: {"saving_listeners": [Overwriting()]},
+        pytest.param(lambda: {"hooks": [Overwriting()]}, marks=pytest.mark.slow),
+        pytest.param(lambda: {"saving_listeners": [Overwriting()]}, marks=pytest.mark.slow),
         lambda: {"saving_listeners": [OverwritingAfterSave()]},
     ],
     ids=["hook", "listener", "after save"],

@@ -60,6 +60,7 @@ def test_answers_that_are_not_numbers_are_not_published(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_exports_in_one_second_are_two_versions(tmp_path):
     check = ExportCheck(COLOURS, expected())
     dirs = [publish.publish(colour_classifier(), str(tmp_path), check, {}).export_dir for _ in range(2)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.durations import slow_but
 from trainer.config import ExperimentConfig
 from trainer.engine import pjrt_devices, pjrt_engine, step_program, tf_engine, variables
 from trainer.engine.effects import Effects
@@ -121,6 +122,7 @@ def test_training_learns_and_counts_its_steps():
     np.testing.assert_allclose([step["learning_rate"] for step in steps], rates, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -151,7 +153,7 @@ GOLDENS = {
 }
 
 
-@pytest.mark.parametrize("name", GOLDENS)
+@pytest.mark.parametrize("name", slow_but(GOLDENS, "default"))
 def test_losses_are_those_recorded(name):
     settings, recorded = GOLDENS[name]
     steps = Trained.fresh(zero_init_last_gamma=False, **settings).train(5, batches=[batch()] * 5)
@@ -178,6 +180,7 @@ def test_replicas_mix_and_drop_differently():
     assert np.all(np.isfinite([step["loss"] for step in steps]))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_repeats_an_uninterrupted_one():
     settings = {"mixup_alpha": 0.2, "stochastic_depth_rate": 0.2, "dropout_rate": 0.2, "ema_decay": 0.9}
     whole, resumed = Trained.fresh(**settings), Trained.fresh(**settings)
@@ -203,6 +206,7 @@ def test_evaluation_counts_no_padding():
     assert exact["confusion_matrix"].sum() == 6
 
 
+@pytest.mark.slow
 def test_metrics_are_consistent_with_one_another():
     model = Trained.fresh()
     model.train(2)
@@ -238,6 +242,7 @@ def test_predictions_agree_with_one_another():
     }
 
 
+@pytest.mark.slow
 def test_predictions_do_not_depend_on_the_rest_of_the_batch():
     model = Trained.fresh()
     model.train(2)
@@ -247,6 +252,7 @@ def test_predictions_do_not_depend_on_the_rest_of_the_batch():
     np.testing.assert_allclose(together[:1], alone, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_evaluation_reads_the_averages():
     model = Trained.fresh(ema_decay=0.9)
     model.train(3)

@@ -88,7 +88,7 @@ def test_small_networks_take_images_of_8_pixels(name):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_logits_are_float32_whatever_the_activations(name, variant):
     network = build(name, **VARIANTS[variant])
     logits = network(tf.cast(images(), tf.bfloat16), TRAINING).logits
@@ -104,7 +104,7 @@ def test_a_fresh_network_passes_on_its_stem(variant):
 
 
 @pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant != "regularised"])
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_every_weight_learns_within_two_steps(name, variant):
     network = build(name, **VARIANTS[variant])
     labels = tf.constant([0, 1, 2, 3])
@@ -151,6 +151,7 @@ def test_space_to_depth_stem_gives_the_same_logits():
     np.testing.assert_allclose(plain(images(), TRAINING).logits, folded(images(), TRAINING).logits, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_regularisers_act_in_training_only():
     plain, regularised = build("resnet18"), build("resnet18", **VARIANTS["regularised"])
     np.testing.assert_array_equal(plain(images(), INFERENCE).logits, regularised(images(), INFERENCE).logits)

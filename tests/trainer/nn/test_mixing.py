@@ -60,6 +60,7 @@ def test_both_switched_on_use_both():
     assert not whole.all()
 
 
+@pytest.mark.slow
 def test_mixing_compiles_with_xla():
     mix = tf.function(lambda images, targets: Mixing(0.4, 1.0)(images, targets, KEY), jit_compile=True)
     assert mix(IMAGES, TARGETS)[0].shape == IMAGES.shape

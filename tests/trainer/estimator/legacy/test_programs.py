@@ -22,7 +22,9 @@ def run(name, model_dir, *arguments):
     return json.loads((model_dir / "result.json").read_text())
 
 
-@pytest.mark.parametrize("engine", [[], ["--use_tpu", "--tpu=mock:8"]], ids=["tf", "mock:8"])
+@pytest.mark.parametrize(
+    "engine", [[], pytest.param(["--use_tpu", "--tpu=mock:8"], marks=pytest.mark.slow)], ids=["tf", "mock:8"]
+)
 def test_a_tensorflow_1_program_trains_evaluates_predicts_and_exports(tmp_path, engine):
     result = run("classifier.py", tmp_path, "--hparams=units=16,widths=[3,4],fast=true", *engine)
     assert result["step"] == 4
