@@ -134,11 +134,11 @@ def test_a_folder_that_is_no_dataset_is_not_touched(bucket, remote_photos):
 
 
 def test_a_failed_conversion_leaves_its_list(bucket, place, remote_photos):
-    for index in range(6):
+    for index in range(30):
         write(f"{remote_photos}/cat/bad{index}.jpg", b"bad")
-    with pytest.raises(UserError, match="6 of 18"):
+    with pytest.raises(UserError, match="30 of 42"):
         convert(remote_photos, f"{bucket}/out")
-    assert len(storage.read_text(f"{bucket}/out.quarantine.jsonl").splitlines()) == 6
+    assert len(storage.read_text(f"{bucket}/out.quarantine.jsonl").splitlines()) == 30
     assert not place.is_folder(f"{bucket}/out")
 
 
