@@ -140,7 +140,7 @@ class StepTrace:
         It also runs `targets`, and nothing else that has side effects.
 
         Raises:
-          ValueError: `outputs` depend on the step's batch and `feeds` does not hold it.
+          UnfedInputError: `outputs` depend on the step's batch and `feeds` does not hold it.
         """
         return subgraph.cut(self.graph, feeds, self._flat(outputs), [_operation_of(target) for target in targets])
 
@@ -156,6 +156,28 @@ class StepTrace:
     def _captured_variables(self, function: Any) -> tuple[tf.Variable, ...]:
         by_handle = {id(variable.handle): variable for variable in self.store.values()}
         return tuple(by_handle[id(handle)] for handle in function.captured_inputs if id(handle) in by_handle)
+
+
+class _StepGraph(func_graph.FuncGraph):
+    """The graph of a step. As in TensorFlow 1, `NAME:0` of a variable is its value."""
+
+    def __init__(self, store: variable_stores.VariableStore):
+        super().__init__("step", collections={})
+        self._store = store
+        self._values: dict[str, tf.Tensor] = {}
+
+    def as_graph_element(self, obj: Any, allow_tensor: bool = True, allow_operation: bool = True) -> Any:
+        """See `tf.Graph`."""
+        try:
+            return super().as_graph_element(obj, allow_tensor, allow_operation)
+        except KeyError:
+            name, _, index = obj.removesuffix("/read:0").partition(":")
+            if name not in self._store or index not in ("", "0") or obj == name:
+                raise
+        if name not in self._values:
+            with self.as_default():
+                self._values[name] = tf.identity(self._store[name])
+        return self._values[name]
 
 
 def trace_step(
@@ -174,7 +196,7 @@ def trace_step(
       context: how replicas talk to one another; None for one replica.
       seed: graph-level random seed, as `tf.compat.v1.set_random_seed` sets it.
     """
-    graph = func_graph.FuncGraph("step", collections={})
+    graph = _StepGraph(store)
     graph.seed = seed
     variables = variable_stores.VariableTrace(store, graph)
     with variables.creating(), graph.as_default(), _graph_variable_scope():

@@ -15,6 +15,10 @@ from trainer.engine.effects import Effects
 from trainer.engine.randomness import RandomKey
 
 
+class UnfedInputError(ValueError):
+    """Something needed depends on an input of the graph that is not fed."""
+
+
 def cut(
     source: func_graph.FuncGraph,
     feeds: Sequence[tf.Tensor],
@@ -36,7 +40,7 @@ def cut(
       random_key: what random operations with a seed depend on; None leaves them as they are.
 
     Raises:
-      ValueError: something needed depends on an input of the graph that is not fed.
+      UnfedInputError: something needed depends on an input of the graph that is not fed.
     """
     requested = [*targets, *(tensor.op for tensor in outputs)]
     boundary = {tensor.op for tensor in feeds}
@@ -74,7 +78,7 @@ def _check_fed(source: func_graph.FuncGraph, required: set[tf.Operation]) -> Non
     captured = {tensor.op for tensor in source.internal_captures}
     for operation in required - captured:
         if operation.type == "Placeholder":
-            raise ValueError(
+            raise UnfedInputError(
                 f"{operation.name!r} of the step's batch is needed here and has no value outside a step; "
                 f"fetch what depends on it together with a step (SessionRunArgs of before_run)"
             )

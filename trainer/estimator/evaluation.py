@@ -79,12 +79,19 @@ class Evaluator:
 class EvaluationLoop:
     """Runs the steps of one evaluation."""
 
-    def __init__(self, evaluator: Evaluator, layout: ReplicaLayout, programs: ModelPrograms, hooks: HookRunner):
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        runner: StepRunner,
+        layout: ReplicaLayout,
+        programs: ModelPrograms,
+        hooks: HookRunner,
+    ):
         self._evaluator = evaluator
+        self._runner = runner
         self._layout = layout
         self._programs = programs
         self._hooks = hooks
-        self._runner = StepRunner(evaluator.executable, layout.deployment.engine)
 
     def run(self, batches: Iterator[Sequence[tf.Tensor]], steps: int | None, interrupts: Interrupts) -> dict[str, Any]:
         """Evaluates `steps` batches, or all; returns the metrics."""
@@ -182,11 +189,14 @@ def _values(
     layout = model.layout(streams, ModeKeys.EVAL)
     evaluator = _evaluator(model, layout)
     program = evaluator.executable.program
-    runner = HookRunner([*evaluation.hooks, *program.payload.hooks], StepSession(program.trace))
-    runner.begin()
+    session = StepSession(program.trace)
+    hooks = HookRunner([*evaluation.hooks, *program.payload.hooks], session)
+    hooks.begin()
     with holding(program):
         evaluator.executable.read_state()
-        loop = EvaluationLoop(evaluator, layout, model.programs, runner)
+        runner = StepRunner(evaluator.executable, layout.deployment.engine)
+        session.follow(runner, model.state.changed)
+        loop = EvaluationLoop(evaluator, runner, layout, model.programs, hooks)
         return loop.run(layout.host_batches(streams), evaluation.steps, interrupts or model.interrupts)
 
 

@@ -104,6 +104,10 @@ class Model:
     def first_values(self, program: StepProgram) -> FirstValues:
         """Returns what a program of a model without a checkpoint begins with, for later."""
         self.initialise()
+        return self.present_values(program)
+
+    def present_values(self, program: StepProgram) -> FirstValues:
+        """Returns what a program's variables hold now, for later."""
         saved = self.programs.store.saved
         own = {name: one for name, one in saved.items() if any(one is other for other in program.variables)}
         return FirstValues({name: variable.numpy() for name, variable in own.items()})

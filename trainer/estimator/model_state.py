@@ -95,20 +95,23 @@ class ModelState:
         Raises:
           UserError: the checkpoint lacks one of them, or is damaged.
         """
-        keeps_names = all(name == other for name, other in names.items())
-        if (self._source == origin and keeps_names) or self._held == (origin, names):
-            yield
+        if self._has(origin, names):
+            source = self._source
+            try:
+                yield
+            finally:
+                if put_back and not self._has(origin, names):
+                    # What hooks of an evaluation change is not for the training around it.
+                    self._load(origin, names)
+                    self._source = source
             return
         before = {name: self._store[name].numpy() for name in names} if put_back else {}
         source = self._source
         self.changed()
-        if isinstance(origin, FirstValues):
-            self._assign("the first values", names, origin.values)
-        else:
-            self._assign(origin, names, checkpoints.read(origin, names.values()))
+        self._load(origin, names)
         if not put_back:
             self._held = origin, names
-            is_whole = keeps_names and set(names) >= set(self._store.saved)
+            is_whole = _keeps_names(names) and set(names) >= set(self._store.saved)
             self._source = origin if is_whole and isinstance(origin, str) else None
         try:
             yield
@@ -118,11 +121,23 @@ class ModelState:
             if put_back:
                 self._source = source
 
+    def _has(self, origin: str | FirstValues, names: Mapping[str, str]) -> bool:
+        return (self._source == origin and _keeps_names(names)) or self._held == (origin, names)
+
+    def _load(self, origin: str | FirstValues, names: Mapping[str, str]) -> None:
+        if isinstance(origin, FirstValues):
+            self._assign("the first values", names, origin.values)
+        else:
+            self._assign(origin, names, checkpoints.read(origin, names.values()))
+
     @contextlib.contextmanager
     def showing(self, names: Mapping[str, str]) -> Iterator[None]:
-        """Inside the `with` block, variables have the present values of others: for each by name, its name."""
-        before = {name: self._store[name].numpy() for name, other in names.items() if name != other}
-        present = {name: self._store[names[name]].numpy() for name in before}
+        """Inside the `with` block, variables have the present values of others: for each by name, its name.
+
+        Afterwards they are as they were before, whatever hooks have done to them.
+        """
+        before = {name: self._store[name].numpy() for name in names}
+        present = {name: self._store[other].numpy() for name, other in names.items() if name != other}
         source = self._source
         self.changed()
         for name, value in present.items():
@@ -152,6 +167,10 @@ class ModelState:
                     remedy="it was written by another model: give another model_dir",
                 )
             variable.assign(values[other])
+
+
+def _keeps_names(names: Mapping[str, str]) -> bool:
+    return all(name == other for name, other in names.items())
 
 
 def restore_names(trace: StepTrace, variables: Sequence[tf.Variable], scaffold: Any) -> dict[str, str]:

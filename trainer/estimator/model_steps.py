@@ -28,6 +28,7 @@ class TrainingPayload:
 
     Fields:
       hooks: the spec's training hooks.
+      chief_hooks: those that only the process that saves runs.
       summaries: the model_fn's own, made of the outputs of that name, or None.
       make_scaffold: as in the spec, or None.
       host_call: the function of the spec's host_call; takes the output of that name.
@@ -35,6 +36,7 @@ class TrainingPayload:
     """
 
     hooks: Sequence[Any]
+    chief_hooks: Sequence[Any]
     summaries: TracedSummaries | None
     make_scaffold: Callable[[], Any] | None
     host_call: Callable[..., Any] | None
@@ -98,6 +100,7 @@ def training_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
             effects=Effects.LOOSE,
             payload=TrainingPayload(
                 hooks=spec.training_hooks or (),
+                chief_hooks=getattr(spec, "training_chief_hooks", None) or (),
                 summaries=summaries,
                 make_scaffold=scaffold_maker(spec),
                 host_call=host_call[0] if host_call else None,

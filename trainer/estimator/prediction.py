@@ -49,7 +49,8 @@ class PredictionLoop:
             yield predictions
             if self._hooks.stop_requested:
                 break
-        self._hooks.end()
+        with self._loaded():
+            self._hooks.end()
 
     def _predict(self, batch: Sequence[tf.Tensor]) -> Any:
         if self._layout.is_full(batch):
@@ -110,9 +111,9 @@ class _Turns:
         self.owner: Any = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Weights:
-    """The weights of one prediction: those of a checkpoint, or first values."""
+    """The weights of one prediction: those of a checkpoint, or first values, or what its hooks made of them."""
 
     model: Model
     origin: str | FirstValues
@@ -127,6 +128,11 @@ class _Weights:
                 executable.read_state()
                 self.turns.owner = self
             yield
+
+    def changed(self) -> None:
+        """Notes that a hook has changed them: they stay so to the end of the prediction."""
+        self.model.state.changed()
+        self.origin = self.model.present_values(self.turns.executable.program)
 
 
 def predict(
@@ -153,10 +159,13 @@ def predict(
     layout = model.layout(streams, ModeKeys.PREDICT)
     executable = model.programs.executable(ModeKeys.PREDICT, layout.replica_spec, layout.deployment)
     program = executable.program
-    runner = HookRunner([*hooks, *program.payload.hooks], StepSession(program.trace))
-    runner.begin()
+    session = StepSession(program.trace)
+    hook_runner = HookRunner([*hooks, *program.payload.hooks], session)
+    hook_runner.begin()
     weights = _Weights(model, path or model.first_values(program), model.programs.companion(executable, _Turns))
-    loop = PredictionLoop(StepRunner(executable, layout.deployment.engine), layout, runner, weights.loaded)
+    runner = StepRunner(executable, layout.deployment.engine)
+    session.follow(runner, weights.changed)
+    loop = PredictionLoop(runner, layout, hook_runner, weights.loaded)
     for batch in loop.run(layout.host_batches(streams)):
         chosen = selected(batch, predict_keys)
         if yield_single_examples:

@@ -1,18 +1,26 @@
 """What hooks of TensorFlow 1 find in place of a session: `run` evaluates tensors of the step's graph, between steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from trainer.engine import effects
 from trainer.engine.step_program import StepTrace
+from trainer.engine.subgraph import UnfedInputError
 
 
 class StateOwner(Protocol):
-    """Has the state of a training somewhere else than in its variables."""
+    """Has the state of a program somewhere else than in its variables.
+
+    Fields:
+      latest_batch: the flat batch of the latest step, where parts of the step can be run with it once more.
+    """
+
+    latest_batch: Sequence[tf.Tensor] | None
 
     def write_state(self) -> None:
         """Brings the variables up to date."""
@@ -22,11 +30,11 @@ class StateOwner(Protocol):
 
 
 class StepSession:
-    """Evaluates what does not depend on a step's batch."""
+    """Evaluates tensors of a step's graph, with the batch of the latest step where they depend on it."""
 
     def __init__(self, trace: StepTrace):
         self._trace = trace
-        self._functions: dict[tuple[str, ...], Any] = {}
+        self._functions: dict[tuple[str, ...], tuple[Any, bool]] = {}
         self._reads: dict[str, tf.Tensor] = {}
         self._owner: StateOwner | None = None
         self._changed: Callable[[], None] = lambda: None
@@ -64,7 +72,7 @@ class StepSession:
           run_metadata: of no effect.
 
         Raises:
-          ValueError: a fetch depends on the step's batch.
+          ValueError: a fetch depends on the step's batch, before the first step or on an accelerator.
         """
         del options, run_metadata
         # Hooks call this inside the graph; it is to compute, not to add to the graph.
@@ -77,9 +85,9 @@ class StepSession:
         flat = tf.nest.flatten(elements, expand_composites=True)
         tensors = [element for element in flat if not isinstance(element, tf.Operation)]
         fed_values = [tf.convert_to_tensor(value, feed.dtype) for feed, value in feeds]
-        function = self._function(flat, tensors, [feed for feed, _ in feeds])
+        function, batch = self._function(flat, tensors, [feed for feed, _ in feeds])
         self.update_variables()
-        values = iter(function(*fed_values))
+        values = iter(function(*fed_values, *batch))
         if self._owner is not None and any(map(effects.has_effect, function.graph.get_operations())):
             self._owner.read_state()
             self._changed()
@@ -100,12 +108,30 @@ class StepSession:
         """Always False: a hook stops training by `run_context.request_stop()`."""
         return False
 
-    def _function(self, flat: list[Any], tensors: list[Any], feeds: list[tf.Tensor]) -> Any:
+    def _function(self, flat: list[Any], tensors: list[Any], feeds: list[tf.Tensor]) -> tuple[Any, Sequence[tf.Tensor]]:
+        """Returns what computes the fetches, and the batch that it needs beside the feeds, empty if none."""
         key = (*(element.name for element in flat), "|", *(feed.name for feed in feeds))
         if key not in self._functions:
             targets = [element for element in flat if isinstance(element, tf.Operation)]
-            self._functions[key] = self._trace.function(feeds, tensors, targets)
-        return self._functions[key]
+            self._functions[key] = self._cut(feeds, tensors, targets)
+        function, needs_batch = self._functions[key]
+        return function, (self._latest_batch or ()) if needs_batch else ()
+
+    def _cut(self, feeds: list[tf.Tensor], tensors: list[Any], targets: list[tf.Operation]) -> tuple[Any, bool]:
+        try:
+            return self._trace.function(feeds, tensors, targets), False
+        except UnfedInputError:
+            if self._latest_batch is None:
+                raise
+        logging.warning(
+            "session.run takes the batch of the latest step for %s (TensorFlow 1 read another batch for it)",
+            ", ".join(element.name for element in [*tensors, *targets]),
+        )
+        return self._trace.function([*feeds, *self._trace.inputs], tensors, targets), True
+
+    @property
+    def _latest_batch(self) -> Sequence[tf.Tensor] | None:
+        return None if self._owner is None else self._owner.latest_batch
 
 
 def _to_numpy(value: Any) -> Any:

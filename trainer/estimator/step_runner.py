@@ -21,6 +21,7 @@ class StepRunner:
         self._variants: dict[tuple[tuple[str, ...], tuple[str, ...]], Executable] = {((), ()): executable}
         self._fetches: dict[str, Any] = {}
         self._is_ahead = False
+        self.latest_batch: Sequence[tf.Tensor] | None = None
 
     def run(self, batch: Sequence[tf.Tensor], request: StepRequest | None = None) -> Mapping[str, Any]:
         """Runs one step; returns its outputs by name, those of the request under `fetches`."""
@@ -29,6 +30,8 @@ class StepRunner:
             feeds = self._switch(request)
         flat = self._current([*batch, *feeds])
         self._is_ahead = True
+        if isinstance(self._engine, TfEngine):
+            self.latest_batch = batch
         outputs = self._current.program.pack_outputs(flat)
         return {**outputs["per_replica"], **outputs["replicated"]}
 

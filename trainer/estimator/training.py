@@ -111,7 +111,7 @@ class _TrainingCall:
         layout = self._model.layout(streams, ModeKeys.TRAIN)
         executable = self._model.programs.executable(ModeKeys.TRAIN, layout.replica_spec, self._deployment)
         payload = executable.program.payload
-        self._hooks += payload.hooks
+        self._hooks += [*payload.hooks, *(payload.chief_hooks if self._is_chief else ())]
         session = StepSession(executable.program.trace)
         session_hooks = self._session_hooks()
         hooks = HookRunner(session_hooks, session)
@@ -187,7 +187,7 @@ class _TrainingCall:
             directory=model.directory,
             cadence=cadence,
             listeners=listeners,
-            is_chief=model.config.is_chief and self._deployment.host == 0,
+            is_chief=self._is_chief,
             saved_step=self._snapshot.step if self._snapshot else None,
         )
 
@@ -197,6 +197,10 @@ class _TrainingCall:
             return Cadence(config.save_checkpoints_steps, config.save_checkpoints_secs, self._first_step)
         timer = savers[0]._timer
         return Cadence(timer._every_steps, timer._every_secs, self._first_step)
+
+    @property
+    def _is_chief(self) -> bool:
+        return self._model.config.is_chief and self._deployment.host == 0
 
     def _settings(self) -> LoopSettings:
         log_steps = self._model.config.log_step_count_steps

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.estimator import ModeKeys
+from trainer.estimator import Estimator, ModeKeys
 
 from . import programs
 
@@ -170,38 +170,33 @@ def test_what_is_no_hook_is_refused(tmp_path):
         train(tmp_path, object())
 
 
-def test_a_session_does_not_run_what_needs_a_batch(tmp_path):
-    class Asking(v1.train.SessionRunHook):
-        def after_run(self, run_context, run_values):
-            run_context.session.run("the_loss:0")
-
-    with pytest.raises(ValueError, match="fetch what depends on it together with a step"):
-        train(tmp_path, Asking())
-
-
-@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:4"}}], ids=["tf", "mock:4"])
-def test_a_session_sees_and_changes_the_state_between_steps(tmp_path, arguments):
-    class Resetting(v1.train.SessionRunHook):
-        def __init__(self):
-            self.seen = []
-
-        def begin(self):
-            self.weights = next(variable for variable in v1.trainable_variables() if variable.op.name == "weights")
-            self.reset = self.weights.assign([7.0, 7.0, 7.0])
-
-        def after_run(self, run_context, run_values):
-            step, weights = run_context.session.run([v1.train.get_global_step(), self.weights])
-            self.seen.append((step, weights.tolist()))
-            if step == 2:
-                run_context.session.run(self.reset)
-
-    hook = Resetting()
+@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:2"}}], ids=["tf", "mock:2"])
+def test_variables_are_found_by_name(tmp_path, arguments):
     estimator = programs.make_estimator(tmp_path, **arguments)
-    estimator.train(programs.input_fn, max_steps=3, hooks=[hook])
-    assert [step for step, _ in hook.seen] == [1, 2, 3]
-    assert hook.seen[0][1] != hook.seen[1][1]
-    np.testing.assert_allclose(hook.seen[2][1], 7, atol=2)
-    np.testing.assert_array_equal(estimator.get_variable_value("weights"), np.float32(hook.seen[2][1]))
+    recorder = Recorder(["weights:0", "weights/read:0", "global_step:0"])
+    logged = []
+    logging_hook = v1.train.LoggingTensorHook(["weights"], 1, formatter=lambda values: str(logged.append(values)))
+    estimator.train(programs.input_fn, max_steps=2, hooks=[recorder, logging_hook])
+    weights = estimator.get_variable_value("weights")
+    for value in (recorder.values[-1][0], recorder.values[-1][1], logged[-1]["weights"]):
+        np.testing.assert_array_equal(value, weights)
+    assert [values[2] for values in recorder.values] == [1, 2]
+
+
+def test_a_name_that_nothing_has_is_refused(tmp_path):
+    with pytest.raises(KeyError, match="weight:0"):
+        train(tmp_path, Recorder("weight:0"))
+
+
+def test_the_chiefs_hooks_run(tmp_path):
+    recorder = Recorder()
+
+    def model_fn(features, labels, mode, params):
+        return programs.plain_model_fn(features, labels, mode)._replace(training_chief_hooks=[recorder])
+
+    estimator = Estimator(model_fn, str(tmp_path), params={"batch_size": 8})
+    estimator.train(programs.input_fn, max_steps=2)
+    assert recorder.calls.count("after_run") == 2
 
 
 def test_global_step_waiter_hook(tmp_path):

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.estimator import InMemoryEvaluatorHook, TPUEstimatorSpec
+
+from . import programs
+
+v1 = tf.compat.v1
+
+
+class Asking(v1.train.SessionRunHook):
+    """Asks the session for the loss, which needs a batch."""
+
+    def __init__(self, when):
+        self.when = when
+        self.losses = []
+
+    def after_create_session(self, session, coord):
+        if self.when == "before":
+            self.losses.append(session.run("the_loss:0"))
+
+    def after_run(self, run_context, run_values):
+        if self.when == "between":
+            self.losses.append(run_context.session.run("the_loss:0"))
+
+
+@pytest.mark.parametrize(
+    ("when", "arguments"), [("before", {}), ("between", {"use_tpu": True, "config": {"master": "mock:2"}})]
+)
+def test_a_session_does_not_run_what_needs_a_batch_that_is_not_here(tmp_path, when, arguments):
+    estimator = programs.make_estimator(tmp_path, programs.named_loss_model_fn, **arguments)
+    with pytest.raises(ValueError, match="fetch what depends on it together with a step"):
+        estimator.train(programs.input_fn, max_steps=2, hooks=[Asking(when)])
+
+
+def whole_input_fn():
+    return tf.data.Dataset.from_tensor_slices((programs.FEATURES, programs.LABELS)).batch(20).repeat()
+
+
+def test_a_session_takes_the_latest_batch_for_what_needs_one(tmp_path):
+    def model_fn(features, labels, mode, params):
+        loss = tf.reduce_mean((programs.predicted(features) - labels) ** 2, name="the_loss")
+        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+    hook = Asking("between")
+    train_loss = programs.loss_recorder()
+    logged = []
+    at_end = v1.train.LoggingTensorHook(["the_loss"], at_end=True, formatter=lambda values: str(logged.append(values)))
+    estimator = programs.make_estimator(tmp_path, model_fn)
+    estimator.train(whole_input_fn, max_steps=3, hooks=[train_loss, hook, at_end])
+    # All batches are alike: the loss after a step is that before the next.
+    np.testing.assert_array_equal(hook.losses[:2], train_loss.losses[1:])
+    assert logged == [{"the_loss": hook.losses[-1]}]
+
+
+class Overwriting(v1.train.SessionRunHook):
+    """Gives the weights other values before the first step, as hooks that load averages do."""
+
+    def begin(self):
+        self.weights = next(variable for variable in v1.global_variables() if variable.op.name == "weights")
+        self.overwrite = v1.assign(self.weights, [9.0, 9.0, 9.0])
+
+    def after_create_session(self, session, coord):
+        session.run(self.overwrite)
+
+
+def predicted_values(estimator, **arguments):
+    return [prediction["value"] for prediction in estimator.predict(programs.input_fn, **arguments)]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:2"}}], ids=["tf", "mock:2"])
+def test_what_a_hook_assigns_holds_for_that_evaluation_alone(tmp_path, arguments):
+    estimator = programs.make_estimator(tmp_path, **arguments)
+    estimator.train(programs.input_fn, max_steps=2)
+    error, values = estimator.evaluate(programs.input_fn)["squared_error"], predicted_values(estimator)
+    nines = programs.FEATURES.sum(axis=1) * 9
+    found = estimator.evaluate(programs.input_fn, hooks=[Overwriting()])["squared_error"]
+    assert found == pytest.approx(np.mean((nines - programs.LABELS) ** 2), rel=1e-5)
+    assert estimator.evaluate(programs.input_fn)["squared_error"] == error
+    np.testing.assert_allclose(predicted_values(estimator, hooks=[Overwriting()]), nines, atol=1e-5)
+    np.testing.assert_array_equal(predicted_values(estimator), values)
+
+
+class EvaluateOnSave(v1.train.CheckpointSaverListener):
+    def __init__(self, estimator):
+        self.estimator = estimator
+
+    def after_save(self, session, global_step_value):
+        self.estimator.evaluate(programs.input_fn, hooks=[Overwriting()])
+        predicted_values(self.estimator, hooks=[Overwriting()])
+
+
+def test_what_a_hook_of_an_evaluation_assigns_is_not_for_the_training_around_it(tmp_path):
+    finals = []
+    for name in ("alone", "listening", "in_memory"):
+        estimator = programs.make_estimator(tmp_path / name, config={"save_checkpoints_steps": 2})
+        listeners = [EvaluateOnSave(estimator)] if name == "listening" else []
+        in_memory = InMemoryEvaluatorHook(estimator, programs.input_fn, hooks=[Overwriting()], every_n_iter=2)
+        hooks = [in_memory] if name == "in_memory" else []
+        estimator.train(programs.input_fn, max_steps=5, saving_listeners=listeners, hooks=hooks)
+        finals.append(estimator.get_variable_value("weights"))
+    np.testing.assert_array_equal(finals[1], finals[0])
+    np.testing.assert_array_equal(finals[2], finals[0])
+
+
+@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:4"}}], ids=["tf", "mock:4"])
+def test_a_session_sees_and_changes_the_state_between_steps(tmp_path, arguments):
+    class Resetting(v1.train.SessionRunHook):
+        def __init__(self):
+            self.seen = []
+
+        def begin(self):
+            self.weights = next(variable for variable in v1.trainable_variables() if variable.op.name == "weights")
+            self.reset = self.weights.assign([7.0, 7.0, 7.0])
+
+        def after_run(self, run_context, run_values):
+            step, weights = run_context.session.run([v1.train.get_global_step(), self.weights])
+            self.seen.append((step, weights.tolist()))
+            if step == 2:
+                run_context.session.run(self.reset)
+
+    hook = Resetting()
+    estimator = programs.make_estimator(tmp_path, **arguments)
+    estimator.train(programs.input_fn, max_steps=3, hooks=[hook])
+    assert [step for step, _ in hook.seen] == [1, 2, 3]
+    assert hook.seen[0][1] != hook.seen[1][1]
+    np.testing.assert_allclose(hook.seen[2][1], 7, atol=2)
+    np.testing.assert_array_equal(estimator.get_variable_value("weights"), np.float32(hook.seen[2][1]))
