@@ -4,13 +4,23 @@ import shutil
 import pytest
 from PIL import Image
 
-from preprocessing import inspect, schema
+from preprocessing import inspect, schema, task
 from preprocessing.errors import UserError
+from tests.preprocessing import pictures
+
+
+@pytest.fixture(scope="module")
+def whole_dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inspect")
+    pictures.write_class_folders(folder / "photos", num_per_class=20)
+    assert task.main([str(folder / "photos"), str(folder / "dataset"), "--num_shards=2"]) == 0
+    return folder / "dataset"
 
 
 @pytest.fixture
-def dataset(convert, photos):
-    return convert(photos, "--num_shards=2").folder
+def dataset(whole_dataset, tmp_path):
+    """A copy, to be damaged."""
+    return shutil.copytree(whole_dataset, tmp_path / "dataset")
 
 
 def test_a_whole_dataset_is_described(dataset, capsys):

@@ -246,6 +246,7 @@ class EvaluateOnSave(v1.train.CheckpointSaverListener):
         self.estimator.evaluate(programs.input_fn)
 
 
+@pytest.mark.slow
 def test_evaluating_averages_during_training_does_not_disturb_it(tmp_path):
     def trained_weights(name, listeners):
         config = {"save_checkpoints_steps": 3}
