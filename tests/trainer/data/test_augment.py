@@ -31,7 +31,6 @@ def test_equal_seed_and_position_give_equal_images(settings):
     assert not np.array_equal(augmented(**settings), augmented(seed=1, **settings))
 
 
-@pytest.mark.slow
 def test_randaugment_is_applied():
     results = augmented(horizontal_flip=False, randaugment_num_layers=2)
     assert len({result.tobytes() for result in results}) > 20
