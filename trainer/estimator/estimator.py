@@ -33,6 +33,15 @@ class UntrainedModelError(UserError, ValueError):
     """There is no checkpoint where one is needed."""
 
 
+class _ExportDir(str):
+    """The directory of an export, as text that can be decoded: the original's was bytes, and programs decode it."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Returns itself."""
+        del encoding, errors
+        return str(self)
+
+
 class Estimator:
     """A model_fn, the directory of its checkpoints, and what one does with them.
 
@@ -251,7 +260,20 @@ class Estimator:
             export_dir_base, receiver_fns, assets_extra, as_text, checkpoint_path
         )
 
-    export_savedmodel = export_saved_model
+    def export_savedmodel(
+        self,
+        export_dir_base: str,
+        serving_input_receiver_fn: Callable[[], InputReceiver],
+        assets_extra: Mapping[str, str] | None = None,
+        as_text: bool = False,
+        checkpoint_path: str | None = None,
+        strip_default_attrs: bool = False,
+    ) -> str:
+        """Is TensorFlow 1's name of `export_saved_model`; `strip_default_attrs` is accepted, of no effect."""
+        del strip_default_attrs
+        return self.export_saved_model(
+            export_dir_base, serving_input_receiver_fn, assets_extra, as_text, checkpoint_path
+        )
 
     @eagerly
     def experimental_export_all_saved_models(
@@ -278,9 +300,8 @@ class Estimator:
         """
         del as_text
         path = checkpoint_path or self._trained_checkpoint()
-        return export.export_saved_model(
-            self._model, os.fspath(export_dir_base), input_receiver_fn_map, path, assets_extra
-        )
+        base = tf.compat.as_str(os.fspath(export_dir_base))
+        return _ExportDir(export.export_saved_model(self._model, base, input_receiver_fn_map, path, assets_extra))
 
     @eagerly
     def predictor(self, checkpoint_path: str | None = None) -> Predictor:

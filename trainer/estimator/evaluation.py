@@ -203,8 +203,9 @@ def _values(
 def _reported(model: Model, values: dict[str, Any], step: int, name: str | None) -> dict[str, Any]:
     """Writes the metrics as events and to the log; returns them with the step."""
     result = {**values, "global_step": step}
-    logging.info("evaluated step %d: %s", step, ", ".join(f"{key} = {value}" for key, value in sorted(result.items())))
+    texts = [f"{key} = {value}" for key, value in sorted(result.items()) if not isinstance(value, bytes)]
+    logging.info("evaluated step %d: %s", step, ", ".join(texts))
     events = EventWriter(model.eval_dir(name))
-    events.scalars(values, step)
+    events.metrics(values, step)
     events.close()
     return result

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from google.protobuf import message
 
 _FILE_NUMBERS = itertools.count()
 
@@ -30,6 +31,18 @@ class EventWriter:
                 summary.value.add(tag=tag, simple_value=float(array))
             else:
                 logging.debug("no event for %s: it is not a scalar number", tag)
+        self._write(tf.compat.v1.Event(summary=summary, step=step, wall_time=time.time()))
+
+    def metrics(self, values: Mapping[str, Any], step: int) -> None:
+        """Writes the results of an evaluation: numbers, arrays, and serialised summaries, such as images, by tag."""
+        summary = tf.compat.v1.Summary()
+        for tag, value in sorted(values.items()):
+            if isinstance(value, bytes):
+                _add_summaries(summary, tag, value)
+            elif np.ndim(value) == 0:
+                summary.value.add(tag=tag, simple_value=float(value))
+            else:
+                summary.value.add(tag=tag, node_name=tag, tensor=tf.make_tensor_proto(value))
         self._write(tf.compat.v1.Event(summary=summary, step=step, wall_time=time.time()))
 
     def summary(self, serialised: bytes, step: int) -> None:
@@ -57,3 +70,14 @@ class EventWriter:
                 tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString()
             )
         self._file.write(event.SerializeToString())
+
+
+def _add_summaries(summary: tf.compat.v1.Summary, tag: str, serialised: bytes) -> None:
+    try:
+        values = tf.compat.v1.Summary.FromString(serialised).value
+    except message.DecodeError:
+        logging.warning("no event for the metric %s: its text is no serialised summary", tag)
+        return
+    for number, value in enumerate(values):
+        summary.value.add().CopyFrom(value)
+        summary.value[-1].tag = f"{tag}/{number}"

@@ -230,7 +230,8 @@ def _read_result(path: str) -> dict[str, Any] | None:
 
 
 def _write_result(path: str, result: Mapping[str, Any]) -> None:
-    numbers = {name: _as_json(value) for name, value in result.items()}
+    # Images of an evaluation, serialised, are not compared.
+    numbers = {name: _as_json(value) for name, value in result.items() if not isinstance(value, bytes)}
     with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
         json.dump(numbers, file)
     tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)

@@ -69,9 +69,7 @@ class ModelPrograms:
 
     def trace_step(self, step_fn: Callable[[Any], StepResult], batch_spec: Any, deployment: Deployment) -> StepProgram:
         """Traces any step function with the variables of this model."""
-        with fresh_keras_names(), warnings.catch_warnings():
-            # Ours carry the summaries of TensorFlow 1 to the events: no writer of TensorFlow 2 is needed.
-            warnings.filterwarnings("ignore", message="Cannot activate TF2 compatibility support for TF1 summary ops")
+        with fresh_keras_names(), _without_summary_warning():
             context = deployment.engine.replica_context()
             return step_program.trace_step(step_fn, batch_spec, self.store, context, self.seed)
 
@@ -83,7 +81,7 @@ def trace_on_host(step_fn: Callable[[Any], StepResult], structure: Any) -> Execu
       step_fn: see `step_program.trace_step`.
       structure: nest of arrays or tensors like those that it will be called with; axis 0 may differ later.
     """
-    with fresh_keras_names():
+    with fresh_keras_names(), _without_summary_warning():
         specs = tf.nest.map_structure(_row_spec, structure)
         return TfEngine().load(step_program.trace_step(step_fn, specs, variables.VariableStore()))
 
@@ -103,6 +101,14 @@ def fresh_keras_names() -> Iterator[None]:
         yield
     finally:
         global_state.set_global_attribute(name, before)
+
+
+@contextlib.contextmanager
+def _without_summary_warning() -> Iterator[None]:
+    """Ours carry the summaries of TensorFlow 1 to the events: no writer of TensorFlow 2 is needed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Cannot activate TF2 compatibility support for TF1 summary ops")
+        yield
 
 
 def _row_spec(value: Any) -> tf.TensorSpec:

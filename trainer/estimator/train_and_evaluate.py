@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from trainer.estimator import checkpoints
 from trainer.estimator import exporters as exporter_list
 from trainer.estimator.estimator import Estimator
 
@@ -36,6 +37,9 @@ class TrainSpec:
         if self.max_steps is not None and self.max_steps <= 0:
             raise ValueError(f"Must specify max_steps > 0, given: {self.max_steps}")
         _freeze_hooks(self)
+
+    def _replace(self, **changes: Any) -> "TrainSpec":
+        return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,9 @@ class EvalSpec:
         _freeze_hooks(self)
         object.__setattr__(self, "exporters", exporter_list.checked(self.exporters))
 
+    def _replace(self, **changes: Any) -> "EvalSpec":
+        return dataclasses.replace(self, **changes)
+
 
 def train_and_evaluate(
     estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec
@@ -80,17 +87,22 @@ def train_and_evaluate(
 
     The evaluation's program is traced once. The pace of evaluations is that of checkpoints, throttled.
 
-    With a TF_CONFIG that has a cluster: the chief does this alone, the task `evaluator` watches the model_dir and
-    evaluates what appears there; other tasks are refused.
+    With a TF_CONFIG that has a cluster: the chief trains and no more; the task `evaluator` watches the model_dir,
+    evaluates and exports what appears there; other tasks are refused.
 
     Returns:
-      The metrics of the last evaluation, and what the exporters returned after it.
+      The metrics of the last evaluation, and what the exporters returned after it; nothing on the chief of a cluster.
 
     Raises:
       ValueError: this task is a parameter server or a worker beside a chief.
     """
-    if not isinstance(estimator, Estimator):
-        raise TypeError(f"`estimator` must have type `Estimator`, given {type(estimator).__name__}")
+    for name, value, kind in (
+        ("estimator", estimator, Estimator),
+        ("train_spec", train_spec, TrainSpec),
+        ("eval_spec", eval_spec, EvalSpec),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"`{name}` must have type `{kind.__name__}`, given {type(value).__name__}")
     rounds = EvaluationRounds(estimator, train_spec, eval_spec)
     task_type, cluster = estimator.config.task_type, estimator.config.cluster_spec.as_dict()
     if task_type == "evaluator":
@@ -100,13 +112,15 @@ def train_and_evaluate(
             f"TF_CONFIG makes this task a {task_type!r}: parameter servers and workers of TensorFlow 1 do not exist "
             f"here; run one chief, which uses all its devices through TPUEstimator, and at most one evaluator"
         )
-    listener = _EvaluationListener(rounds, train_spec.max_steps)
+    listeners = [*(train_spec.saving_listeners or ())]
+    if not cluster:
+        listeners.append(_EvaluationListener(rounds, train_spec.max_steps))
     estimator.train(
-        train_spec.input_fn,
-        hooks=train_spec.hooks,
-        max_steps=train_spec.max_steps,
-        saving_listeners=[*(train_spec.saving_listeners or ()), *([] if cluster else [listener])],
+        train_spec.input_fn, hooks=train_spec.hooks, max_steps=train_spec.max_steps, saving_listeners=listeners
     )
+    if cluster:
+        logging.info("the chief of a cluster only trains: its task `evaluator` evaluates and exports")
+        return {}, []
     return rounds.latest or rounds.run(is_final=True)
 
 
@@ -149,20 +163,29 @@ class EvaluationRounds:
     def watch(self) -> tuple[Mapping[str, Any], list[Any]]:
         """Evaluates each new checkpoint of the model_dir, until the one at `max_steps`."""
         time.sleep(self._spec.start_delay_secs)
-        while True:
+        is_final = False
+        while not is_final:
             start_secs = time.monotonic()
-            path = self._estimator.latest_checkpoint()
-            if path is None or path == self._evaluated:
-                logging.info("waiting for a new checkpoint in %s", self._estimator.model_dir)
-            elif self._is_final(path):
-                return self.run(is_final=True)
-            else:
-                self.run(is_final=False)
-            time.sleep(max(1.0, self._spec.throttle_secs - (time.monotonic() - start_secs)))
+            is_final = self._evaluate_if_new()
+            if not is_final:
+                time.sleep(max(1.0, self._spec.throttle_secs - (time.monotonic() - start_secs)))
+        return self.latest or ({}, [])
 
-    def _is_final(self, path: str) -> bool:
-        step = int(tf.train.load_variable(path, "global_step"))
-        return self._max_steps is not None and step >= self._max_steps
+    def _evaluate_if_new(self) -> bool:
+        """Evaluates the newest checkpoint, unless it has been; returns whether it is the last of the training."""
+        path = self._estimator.latest_checkpoint()
+        if path is None or path == self._evaluated:
+            logging.info("waiting for a new checkpoint in %s", self._estimator.model_dir)
+            return False
+        try:
+            is_final = self._max_steps is not None and checkpoints.global_step(path) >= self._max_steps
+            self.run(is_final=is_final)
+        except checkpoints.DamagedCheckpointError:
+            if tf.io.gfile.exists(f"{path}.index"):
+                raise
+            logging.warning("the chief has removed %s meanwhile: waiting for the next checkpoint", path)
+            return False
+        return is_final
 
 
 class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
@@ -191,9 +214,12 @@ def _check_callable(input_fn: Any) -> None:
 
 
 def _freeze_hooks(spec: Any) -> None:
-    for name in ("hooks", "saving_listeners"):
-        if hasattr(spec, name):
-            object.__setattr__(spec, name, tuple(getattr(spec, name) or ()))
-    for hook in spec.hooks:
-        if not isinstance(hook, tf.compat.v1.train.SessionRunHook):
-            raise TypeError(f"All hooks must be `SessionRunHook` instances, given: {hook!r}")
+    train = tf.compat.v1.train
+    for name, kind in (("hooks", train.SessionRunHook), ("saving_listeners", train.CheckpointSaverListener)):
+        if not hasattr(spec, name):
+            continue
+        given = tuple(getattr(spec, name) or ())
+        object.__setattr__(spec, name, given)
+        for one in given:
+            if not isinstance(one, kind):
+                raise TypeError(f"All {name} must be `{kind.__name__}` instances, given: {one!r}")

@@ -111,7 +111,7 @@ class _TrainingCall:
         layout = self._model.layout(streams, ModeKeys.TRAIN)
         executable = self._model.programs.executable(ModeKeys.TRAIN, layout.replica_spec, self._deployment)
         payload = executable.program.payload
-        self._hooks += [*payload.hooks, *(payload.chief_hooks if self._is_chief else ())]
+        self._hooks += _as_new([*payload.hooks, *(payload.chief_hooks if self._is_chief else ())])
         session = StepSession(executable.program.trace)
         session_hooks = self._session_hooks()
         hooks = HookRunner(session_hooks, session)
@@ -208,6 +208,14 @@ class _TrainingCall:
             log_steps = _whole_loops(log_steps, self._tpu_config.iterations_per_loop)
         examples_per_step = self._deployment.global_batch_sizes.get(ModeKeys.TRAIN)
         return LoopSettings(self._limits.last_step(self._first_step), log_steps, examples_per_step)
+
+
+def _as_new(hooks: Sequence[Any]) -> Sequence[Any]:
+    """Returns hooks of a spec as at their first call of `train`: the original's model_fn made them anew for each."""
+    for hook in hooks:
+        if isinstance(hook, tf.compat.v1.train.StopAtStepHook) and hook._num_steps is not None:
+            hook._last_step = None
+    return hooks
 
 
 def _continued(streams: list[BatchStream], input_fn: Callable[..., Any], num_used_batches: int) -> list[BatchStream]:

@@ -39,7 +39,7 @@ def test_a_saved_model_predicts_what_the_estimator_does(trained, tmp_path):
 
 
 def test_tensorflow_1_loads_it(trained, tmp_path):
-    export_dir = trained.export_saved_model(str(tmp_path / "export"), receiver_of_features)
+    export_dir = trained.export_saved_model(str(tmp_path / "export").encode(), receiver_of_features)
     with tf.Graph().as_default(), v1.Session() as session:
         meta_graph = v1.saved_model.load(session, ["serve"], export_dir)
         signature = meta_graph.signature_def["serving_default"]
@@ -48,7 +48,11 @@ def test_tensorflow_1_loads_it(trained, tmp_path):
 
 
 def test_exports_are_numbered_by_time_and_nothing_else_is_left(trained, tmp_path):
-    exports = [trained.export_savedmodel(str(tmp_path / "export"), receiver_of_features) for _ in range(2)]
+    base = str(tmp_path / "export")
+    exports = [
+        trained.export_savedmodel(base, receiver_of_features, strip_default_attrs=True).decode("utf-8")
+        for _ in range(2)
+    ]
     assert sorted(str(path) for path in (tmp_path / "export").iterdir()) == sorted(exports)
     assert exports[0] < exports[1]
 

@@ -106,6 +106,17 @@ def test_stop_at_step_hook(tmp_path):
     assert step_reached(train(tmp_path / "num", v1.train.StopAtStepHook(num_steps=3), max_steps=9)) == 3
 
 
+def test_a_number_of_steps_counts_anew_at_each_call(tmp_path):
+    def model_fn(features, labels, mode, params):
+        spec = programs.model_fn(features, labels, mode, params)
+        return spec._replace(training_hooks=[v1.train.StopAtStepHook(num_steps=3)])
+
+    estimator = train(tmp_path, max_steps=20, model_fn=model_fn)
+    assert step_reached(estimator) == 3
+    estimator.train(programs.input_fn, max_steps=20)
+    assert step_reached(estimator) == 6
+
+
 def test_logging_tensor_hook(tmp_path):
     lines = []
     hook = v1.train.LoggingTensorHook({"loss": "the_loss:0"}, every_n_iter=2, formatter=lines.append)

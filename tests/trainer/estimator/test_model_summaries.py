@@ -1,6 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from trainer.estimator import BestExporter, ModeKeys, TPUEstimatorSpec
+from trainer.estimator.export_outputs import ServingInputReceiver
 
 from . import programs
 
@@ -67,3 +72,41 @@ def test_summaries_change_nothing(tmp_path):
         estimator.train(programs.input_fn, max_steps=4)
         weights.append(estimator.get_variable_value("weights"))
     np.testing.assert_array_equal(*weights)
+
+
+def shown(features):
+    image = v1.summary.image("image", tf.reshape(features, [1, 1, 1, 3]))
+    metrics = {"image": image, "vector": features, "text": tf.constant(b"\xff"), "flag": tf.constant(True)}
+    return {name: (value, tf.no_op()) for name, value in metrics.items()}
+
+
+def showing_model_fn(features, labels, mode, params):
+    if mode == ModeKeys.EVAL:
+        loss = tf.reduce_mean(programs.predicted(features))
+        metrics = (lambda: shown(tf.constant(programs.FEATURES[0])), [])
+        return TPUEstimatorSpec(mode, loss=loss, eval_metrics=metrics)
+    return programs.model_fn(features, labels, mode, params)
+
+
+def receiver_fn():
+    features = v1.placeholder(tf.float32, [None, 3])
+    return ServingInputReceiver(features, {"x": features})
+
+
+def test_images_and_arrays_of_an_evaluation_reach_the_events(tmp_path, caplog):
+    estimator = programs.make_estimator(tmp_path, showing_model_fn).train(programs.input_fn, max_steps=1)
+    result = estimator.evaluate(programs.input_fn)
+    found = summaries(tmp_path / "eval")
+    assert set(found) == {"loss", "image/0", "vector", "flag"}
+    assert tf.io.decode_png(found["image/0"][1].image.encoded_image_string).shape == (1, 1, 3)
+    np.testing.assert_array_equal(tf.make_ndarray(found["vector"][1].tensor), programs.FEATURES[0])
+    assert found["flag"][1].simple_value == 1
+    assert "the metric text: its text is no serialised summary" in caplog.text
+    # And the best of them is remembered without its picture.
+    BestExporter("best", receiver_fn).export(estimator, str(tmp_path), estimator.latest_checkpoint(), result, True)
+    assert set(json.loads((tmp_path / "best_eval_result.json").read_text())) == {
+        "loss",
+        "flag",
+        "vector",
+        "global_step",
+    }

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from trainer.estimator import (
     BestExporter,
+    Estimator,
     EvalSpec,
     Exporter,
     FinalExporter,
@@ -165,12 +166,21 @@ def test_exporters_of_the_program_are_told_everything(tmp_path):
     assert exported == ["answer"]
 
 
+def any_estimator():
+    return Estimator(programs.plain_model_fn)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda: TrainSpec(7), TypeError, "`input_fn` must be callable"),
         (lambda: TrainSpec(min, max_steps=0), ValueError, "Must specify max_steps > 0"),
         (lambda: TrainSpec(min, hooks=[7]), TypeError, "All hooks must be `SessionRunHook` instances"),
+        (
+            lambda: TrainSpec(min, saving_listeners=[7]),
+            TypeError,
+            "All saving_listeners must be `CheckpointSaverListener`",
+        ),
         (lambda: EvalSpec(7), TypeError, "`input_fn` must be callable"),
         (lambda: EvalSpec(min, steps=0), ValueError, "Must specify steps > 0"),
         (lambda: EvalSpec(min, name=7), TypeError, "`name` must be string"),
@@ -187,6 +197,8 @@ def test_exporters_of_the_program_are_told_everything(tmp_path):
         ),
         (BestExporter, ValueError, "`serving_input_receiver_fn` must be given"),
         (lambda: train_and_evaluate(7, TrainSpec(min), EvalSpec(min)), TypeError, "must have type `Estimator`"),
+        (lambda: train_and_evaluate(any_estimator(), 7, EvalSpec(min)), TypeError, "`train_spec` must have type"),
+        (lambda: train_and_evaluate(any_estimator(), TrainSpec(min), 7), TypeError, "`eval_spec` must have type"),
         (lambda: exporters.loss_is_smaller({}, {"loss": 1}), ValueError, "best_eval_result cannot be empty"),
         (lambda: exporters.loss_is_smaller({"loss": 1}, None), ValueError, "current_eval_result cannot be empty"),
     ],
@@ -201,6 +213,12 @@ def test_defaults_are_those_of_tensorflow_1():
     assert (spec.steps, spec.start_delay_secs, spec.throttle_secs) == (100, 120, 600)
 
 
+def test_specs_can_be_changed():
+    assert TrainSpec(min, max_steps=3)._replace(max_steps=4) == TrainSpec(min, max_steps=4)
+    with pytest.raises(ValueError, match="steps > 0"):
+        EvalSpec(min)._replace(steps=0)
+
+
 def set_task(monkeypatch, task_type):
     cluster = {"chief": ["a:1"], "worker": ["b:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": task_type, "index": 0}}))
@@ -208,8 +226,10 @@ def set_task(monkeypatch, task_type):
 
 def test_the_chief_of_a_cluster_leaves_evaluation_to_the_evaluator(tmp_path, monkeypatch):
     set_task(monkeypatch, "chief")
-    run(tmp_path)
-    assert sorted(programs.events(tmp_path / "eval")["loss"]) == [8]
+    assert run(tmp_path, FinalExporter("final", receiver_fn)) == ({}, [])
+    assert (tmp_path / "model.ckpt-8.index").exists()
+    assert not (tmp_path / "eval").exists()
+    assert not exports(tmp_path, "final")
 
 
 def test_a_worker_of_a_cluster_is_refused(tmp_path, monkeypatch):
@@ -233,3 +253,26 @@ def test_the_evaluator_of_a_cluster_watches_until_the_last_step(tmp_path, monkey
     thread.join()
     assert metrics["global_step"] == 4
     assert exported == exports(tmp_path, "final")
+
+
+class RemoveOldest(v1.train.SessionRunHook):
+    """Does to the evaluator's first evaluation what a chief does that keeps few checkpoints."""
+
+    def __init__(self, model_dir):
+        self.model_dir = model_dir
+
+    def begin(self):
+        for path in self.model_dir.glob("model.ckpt-2.*"):
+            path.unlink()
+
+
+def test_an_evaluator_waits_for_another_checkpoint_when_the_chief_removes_one(tmp_path, monkeypatch):
+    trainer = programs.make_estimator(tmp_path)
+    trainer.train(programs.input_fn, max_steps=2)
+    set_task(monkeypatch, "evaluator")
+    thread = threading.Timer(1, lambda: trainer.train(programs.input_fn, max_steps=4))
+    thread.start()
+    metrics, _ = run(tmp_path, max_steps=4, start_delay_secs=0, hooks=[RemoveOldest(tmp_path)])
+    thread.join()
+    assert metrics["global_step"] == 4
+    assert 2 not in programs.events(tmp_path / "eval")["loss"]
