@@ -4,9 +4,10 @@ Both have variables of their own: training may go on meanwhile.
 """
 
 import dataclasses
+import functools
 import posixpath
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -16,8 +17,9 @@ from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys, TPUEstimatorSpec
 from trainer.engine.step_program import StepProgram, StepResult
 from trainer.engine.tf_engine import TfEngine
-from trainer.estimator import evaluation_metrics, export_outputs, model_steps
+from trainer.estimator import evaluation_metrics, export_outputs, graph_writer, model_steps
 from trainer.estimator.export_outputs import InputReceiver
+from trainer.estimator.graph_writer import CutGraph, Signature
 from trainer.estimator.model import Model
 from trainer.estimator.tpu_context import Deployment
 
@@ -80,10 +82,8 @@ def export_saved_model(
     with isolated.holding(checkpoint_path, *programs):
         export_dir = _new_export_dir(export_dir_base)
         temporary_dir = posixpath.join(export_dir_base, f"temp-{posixpath.basename(export_dir)}")
-        module = tf.Module()
-        module.model_variables = list({id(v): v for program in programs for v in program.variables}.values())
-        functions = {name: function for program in programs for name, function in _signature_functions(program).items()}
-        tf.saved_model.save(module, temporary_dir, functions)
+        variables = list({id(variable): variable for program in programs for variable in program.variables}.values())
+        graph_writer.write(temporary_dir, _graphs(input_receiver_fns, programs), variables)
     _copy_assets(temporary_dir, assets_extra or {})
     tf.io.gfile.rename(temporary_dir, export_dir)
     logging.info("exported %s to %s", checkpoint_path, export_dir)
@@ -128,29 +128,51 @@ class ReceiverPayload:
     make_scaffold: Callable[[], Any] | None
 
 
-def _signature_functions(program: StepProgram) -> dict[str, Any]:
-    """Returns a function for each signature, and for each alternative way to feed it."""
-    receiver = program.payload.receiver
-    functions = {}
-    for name, outputs in program.trace.result.per_replica.items():
-        functions[name] = _signature_function(program, receiver.receiver_tensors, outputs)
-        alternatives = getattr(receiver, "receiver_tensors_alternatives", None) or {}
-        for alternative, tensors in alternatives.items():
-            feeds = tensors if isinstance(tensors, Mapping) else {alternative: tensors}
-            functions[f"{alternative}:{name}"] = _signature_function(program, feeds, outputs)
-    return functions
+def _graphs(modes: Iterable[str], programs: Sequence[StepProgram]) -> dict[str, CutGraph]:
+    """Returns the graph of each mode, prediction first: its operations keep their names."""
+    by_mode = dict(zip((mode for mode in _MODES if mode in set(modes)), programs, strict=True))
+    return {mode: _cut(by_mode[mode]) for mode in reversed(_MODES) if mode in by_mode}
 
 
-def _signature_function(program: StepProgram, feeds: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
-    flat_feeds = tf.nest.flatten(dict(feeds), expand_composites=True)
-    function = program.trace.function(flat_feeds, dict(outputs), program.trace.result.targets)
+def _cut(program: StepProgram) -> CutGraph:
+    """Cuts out what the signatures of a program need: one for each output, and for each alternative way to feed it."""
+    receiver, trace = program.payload.receiver, program.trace
+    alternatives = {
+        name: tensors if isinstance(tensors, Mapping) else {name: tensors}
+        for name, tensors in (getattr(receiver, "receiver_tensors_alternatives", None) or {}).items()
+    }
+    inputs = {"": dict(receiver.receiver_tensors), **{f"{name}:": tensors for name, tensors in alternatives.items()}}
+    own = functools.partial(_in_trace, trace.graph)
+    outputs = {
+        name: tf.nest.map_structure(own, dict(each), expand_composites=True)
+        for name, each in trace.result.per_replica.items()
+    }
+    targets = [target if isinstance(target, tf.Operation) else target.op for target in trace.result.targets]
+    fed = tf.nest.flatten(inputs[""], expand_composites=True)
+    instead = tf.nest.flatten(alternatives, expand_composites=True)
+    feeds = [*fed, *(tensor for tensor in instead if tensor.op.type == "Placeholder" and not _is_in(tensor, fed))]
+    return CutGraph(
+        trace.function(feeds, [outputs, instead], targets),
+        feeds,
+        {
+            f"{prefix}{name}": Signature(tensors, each, targets)
+            for prefix, tensors in inputs.items()
+            for name, each in outputs.items()
+        },
+    )
 
-    def serve(**inputs: Any) -> dict[str, tf.Tensor]:
-        values = function(*tf.nest.flatten(inputs, expand_composites=True))
-        return tf.nest.pack_sequence_as(dict(outputs), values, expand_composites=True)
 
-    specs = {name: tf.nest.map_structure(tf.type_spec_from_value, tensor) for name, tensor in feeds.items()}
-    return tf.function(serve, autograph=False).get_concrete_function(**specs)
+def _in_trace(graph: Any, tensor: Any) -> tf.Tensor:
+    """Returns a tensor as one that an operation of the trace makes: what it closed over is none."""
+    is_made = tf.is_tensor(tensor) and not isinstance(tensor, tf.Variable) and tf.is_symbolic_tensor(tensor)
+    if is_made and not _is_in(tensor, graph.internal_captures):
+        return tensor
+    with graph.as_default():
+        return tf.identity(tensor)
+
+
+def _is_in(tensor: tf.Tensor, others: Iterable[tf.Tensor]) -> bool:
+    return any(tensor is other for other in others)
 
 
 def _new_export_dir(export_dir_base: str) -> str:

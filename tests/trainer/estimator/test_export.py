@@ -47,6 +47,68 @@ def test_tensorflow_1_loads_it(trained, tmp_path):
     np.testing.assert_allclose(found, expected_values(trained), rtol=1e-5)
 
 
+def named_model_fn(features, labels, mode, params):
+    weights = v1.get_variable("weights", [3])
+    scaled = tf.divide(features, 2.0, name="scaled")
+    values = tf.identity(tf.linalg.matvec(scaled, weights) + tf.constant([0.5]), name="logits")
+    if mode == ModeKeys.PREDICT:
+        return EstimatorSpec(mode, predictions={"value": values})
+    loss = tf.reduce_mean((values - labels) ** 2)
+    return EstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+
+@pytest.fixture(name="named")
+def fixture_named(tmp_path):
+    estimator = programs.make_estimator(tmp_path / "model", named_model_fn)
+    estimator.train(programs.input_fn, max_steps=2)
+    return estimator, estimator.export_saved_model(str(tmp_path / "export"), receiver_of_features)
+
+
+def test_tensors_and_variables_keep_their_names(named):
+    estimator, export_dir = named
+    weights = estimator.get_variable_value("weights")
+    with tf.Graph().as_default(), v1.Session() as session:
+        signature = v1.saved_model.load(session, ["serve"], export_dir).signature_def["serving_default"]
+        assert (signature.inputs["x"].name, signature.outputs["value"].name) == ("features:0", "logits:0")
+        found = session.run("logits:0", {"scaled:0": BATCH})
+    np.testing.assert_allclose(found, BATCH @ weights + 0.5, rtol=1e-5)
+    np.testing.assert_array_equal(tf.train.load_variable(f"{export_dir}/variables/variables", "weights"), weights)
+
+
+def test_tflite_converts_from_a_named_tensor_to_another(named):
+    estimator, export_dir = named
+    converter = v1.lite.TFLiteConverter.from_saved_model(
+        export_dir, input_arrays=["scaled"], input_shapes={"scaled": [3, 3]}, output_arrays=["logits"]
+    )
+    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], BATCH)
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(found, BATCH @ estimator.get_variable_value("weights") + 0.5, rtol=1e-5)
+
+
+def test_a_value_that_was_closed_over_is_exported_and_a_lookup_table_is_not(trained, tmp_path):
+    offset = tf.constant([[1.0, 2.0, 3.0]])
+
+    def shifted():
+        receiver = receiver_of_features()
+        return ServingInputReceiver(receiver.features + offset, receiver.receiver_tensors)
+
+    export_dir = trained.export_saved_model(str(tmp_path / "export"), shifted)
+    found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH))
+    np.testing.assert_allclose(found["features"], BATCH + offset)
+
+    def looked_up():
+        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], [1.0]), 0.0)
+        words = v1.placeholder(tf.string, [None, 3])
+        return ServingInputReceiver(table.lookup(words), {"words": words})
+
+    with pytest.raises(ValueError, match="cannot be exported: it is neither a variable nor a constant"):
+        trained.export_saved_model(str(tmp_path / "tables"), looked_up)
+    assert not (tmp_path / "tables").exists()
+
+
 def test_exports_are_numbered_by_time_and_nothing_else_is_left(trained, tmp_path):
     base = str(tmp_path / "export")
     exports = [

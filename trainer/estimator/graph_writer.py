@@ -1,0 +1,132 @@
+"""Writes cut-out graphs as one SavedModel in the form of TensorFlow 1: operations keep the names that they were given.
+
+What comes after an export in programs for TensorFlow 1 asks for tensors by name (`input_arrays` of TFLite's converter,
+`session.run("softmax_tensor:0")`). TensorFlow 2 loads this form too; its own hides the names inside functions.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+v1 = tf.compat.v1
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One way to call a graph.
+
+    Fields:
+      inputs, outputs: by name, tensors of the graph.
+      targets: operations that run beside.
+    """
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    targets: Sequence[tf.Operation] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class CutGraph:
+    """A graph to write.
+
+    Fields:
+      function: the concrete function that was cut out of a trace: it holds every operation that a signature needs, by
+        the name that it has in the trace.
+      feeds: the tensors of the trace that are its arguments.
+      signatures: by name; they refer to tensors of the trace.
+    """
+
+    function: Any
+    feeds: Sequence[tf.Tensor]
+    signatures: Mapping[str, Signature]
+
+
+def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf.Variable]) -> None:
+    """Writes a SavedModel with the tag `serve`.
+
+    Args:
+      directory: where to; it must not exist.
+      graphs: by name. Operations of the first keep their names, those of others are put under the graph's name.
+      variables: what the functions may have captured; the values that they have now are written.
+
+    Raises:
+      ValueError: a function captured a resource that is no variable, such as a lookup table.
+    """
+    values = [variable.numpy() for variable in variables]
+    with tf.Graph().as_default(), v1.Session(config=v1.ConfigProto(device_count={"GPU": 0})) as session:
+        copies = {id(variable.handle): _copy_of(variable) for variable in variables}
+        signatures: dict[str, Any] = {}
+        for name, cut in graphs.items():
+            imported = _Imported(cut, copies, name)
+            signatures.update({key: imported.definition(one) for key, one in cut.signatures.items()})
+        for variable, value in zip(variables, values, strict=True):
+            copies[id(variable.handle)].load(value, session)
+        builder = v1.saved_model.Builder(directory)
+        builder.add_meta_graph_and_variables(session, [v1.saved_model.tag_constants.SERVING], signatures)
+        builder.save()
+
+
+def _copy_of(variable: tf.Variable) -> tf.Variable:
+    name = variable.name.partition(":")[0]
+    zeros = functools.partial(tf.zeros, variable.shape, variable.dtype)
+    return v1.Variable(zeros, variable.trainable, name=name, use_resource=True)
+
+
+class _Imported:
+    """A cut graph inside the default graph."""
+
+    def __init__(self, cut: CutGraph, copies: Mapping[int, tf.Variable], name: str):
+        self._graph = v1.get_default_graph()
+        source = cut.function.graph
+        arguments = source.inputs[: len(cut.feeds)]
+        self._fed = {feed.name: argument.name for feed, argument in zip(cut.feeds, arguments, strict=True)}
+        captures = {internal.op.name: external for external, internal in source.captures}
+        definition = source.as_graph_def()
+        nodes = [node for node in definition.node if node.name not in captures]
+        del definition.node[:]
+        definition.node.extend(nodes)
+        taken = {operation.name for operation in self._graph.get_operations()}
+        self._prefix = "" if taken.isdisjoint(node.name for node in nodes) else f"{name}/"
+        captured = {internal: _captured(external, copies) for internal, external in captures.items()}
+        tf.graph_util.import_graph_def(definition, captured, name=self._prefix.rstrip("/"))
+
+    def definition(self, signature: Signature) -> Any:
+        """Returns the signature for this graph."""
+        inputs = {name: self._here(tensor) for name, tensor in signature.inputs.items()}
+        is_fed = {id(tensor) for tensor in tf.nest.flatten(inputs, expand_composites=True)}
+        targets = [self._graph.get_operation_by_name(self._prefix + target.name) for target in signature.targets]
+
+        def output(tensor: tf.Tensor) -> tf.Tensor:
+            # What is an input too, or waits for targets, needs a tensor of its own.
+            if not targets and id(tensor) not in is_fed:
+                return tensor
+            with self._graph.control_dependencies(targets):
+                return tf.identity(tensor)
+
+        outputs = {
+            name: tf.nest.map_structure(output, self._here(tensor), expand_composites=True)
+            for name, tensor in signature.outputs.items()
+        }
+        saved_model = v1.saved_model
+        infos = [{name: saved_model.build_tensor_info(one) for name, one in x.items()} for x in (inputs, outputs)]
+        return saved_model.build_signature_def(*infos, saved_model.signature_constants.PREDICT_METHOD_NAME)
+
+    def _here(self, tensors: Any) -> Any:
+        def here(tensor: tf.Tensor) -> tf.Tensor:
+            return self._graph.get_tensor_by_name(self._prefix + self._fed.get(tensor.name, tensor.name))
+
+        return tf.nest.map_structure(here, tensors, expand_composites=True)
+
+
+def _captured(external: tf.Tensor, copies: Mapping[int, tf.Variable]) -> tf.Tensor:
+    if id(external) in copies:
+        return copies[id(external)].handle
+    if external.dtype in (tf.resource, tf.variant):
+        raise ValueError(
+            f"a {external.dtype.name} cannot be exported: it is neither a variable nor a constant. Lookup tables are "
+            f"not supported in an export: look values up before the features are fed"
+        )
+    return tf.constant(external.numpy())
