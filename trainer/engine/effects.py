@@ -7,11 +7,15 @@ assignments that must, although nobody holds them. Reads and writes of one varia
 """
 
 import enum
+import re
 from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 from tensorflow.python.framework import auto_control_deps, auto_control_deps_utils
 
+from trainer.engine.step_graph import StepGraph
+
+_CHANGES_VARIABLE = re.compile(r"Assign\w*VariableOp|Resource(\w*Apply|Scatter|StridedSliceAssign)\w*")
 # The resource of operations that have a side effect but no resource: prints keep their order.
 _OUTSIDE_WORLD = "outside world"
 
@@ -20,8 +24,8 @@ class Effects(enum.Enum):
     """Which side effects run beside those that were asked for.
 
     ALL: every one, as in a tf.function (host calls, metrics on the host).
-    LOOSE: every one but what only a deferred operation needs: the members of UPDATE_OPS and TRAIN_OP, which
-      TensorFlow 1 runs on demand only (training).
+    LOOSE: every one but assignments that somebody holds, and what only a deferred operation needs: the members of
+      UPDATE_OPS and TRAIN_OP. TensorFlow 1 runs these on demand only (training).
     REQUESTED: none (evaluation and prediction change no model).
     """
 
@@ -46,6 +50,7 @@ def required_operations(
         return required
     loose = {operation for operation in graph.get_operations() if has_effect(operation)}
     if effects is Effects.LOOSE:
+        loose = {operation for operation in loose - required if not _is_held(graph, operation)}
         loose -= _ancestors(_deferred(graph), required)
     return _ancestors(loose, set(boundary)) | required
 
@@ -99,6 +104,13 @@ def _resource_accesses(operation: tf.Operation) -> tuple[list[object], list[obje
     if not reads and not writes and has_effect(operation):
         return [], [_OUTSIDE_WORLD]
     return list(reads - writes), list(writes)
+
+
+def _is_held(graph: tf.Graph, operation: tf.Operation) -> bool:
+    """Returns whether an operation changes a variable for somebody who runs it on demand."""
+    if not _CHANGES_VARIABLE.fullmatch(operation.type):
+        return False
+    return isinstance(graph, StepGraph) and not graph.is_left_to_graph(operation)
 
 
 def _deferred(graph: tf.Graph) -> list[tf.Operation]:

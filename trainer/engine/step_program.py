@@ -17,6 +17,7 @@ from trainer import replica
 from trainer.engine import randomness, subgraph, tpu_functions
 from trainer.engine import variables as variable_stores
 from trainer.engine.effects import Effects
+from trainer.engine.step_graph import StepGraph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,11 @@ class StepTrace:
                 variable.assign(value)
         self.store.record_initial_local_values()
 
+    def initializers(self) -> list[tf.Operation]:
+        """Returns the operations that give variables other first values, made by `init_from_checkpoint`."""
+        found = [getattr(variable, "_initializer_op", None) for variable in self.store.values()]
+        return [operation for operation in found if operation is not None and operation.graph is self.graph]
+
     def program(self, fetches: Mapping[str, Any] | None = None, feeds: Sequence[tf.Tensor] = ()) -> StepProgram:
         """Returns the step as a program, with further tensors and operations of the graph under `fetches`.
 
@@ -158,28 +164,6 @@ class StepTrace:
         return tuple(by_handle[id(handle)] for handle in function.captured_inputs if id(handle) in by_handle)
 
 
-class _StepGraph(func_graph.FuncGraph):
-    """The graph of a step. As in TensorFlow 1, `NAME:0` of a variable is its value."""
-
-    def __init__(self, store: variable_stores.VariableStore):
-        super().__init__("step", collections={})
-        self._store = store
-        self._values: dict[str, tf.Tensor] = {}
-
-    def as_graph_element(self, obj: Any, allow_tensor: bool = True, allow_operation: bool = True) -> Any:
-        """See `tf.Graph`."""
-        try:
-            return super().as_graph_element(obj, allow_tensor, allow_operation)
-        except KeyError:
-            name, _, index = obj.removesuffix("/read:0").partition(":")
-            if name not in self._store or index not in ("", "0") or obj == name:
-                raise
-        if name not in self._values:
-            with self.as_default():
-                self._values[name] = tf.identity(self._store[name])
-        return self._values[name]
-
-
 def trace_step(
     step_fn: Callable[[Any], StepResult],
     batch_spec: Any,
@@ -196,7 +180,7 @@ def trace_step(
       context: how replicas talk to one another; None for one replica.
       seed: graph-level random seed, as `tf.compat.v1.set_random_seed` sets it.
     """
-    graph = _StepGraph(store)
+    graph = StepGraph("step", store)
     graph.seed = seed
     variables = variable_stores.VariableTrace(store, graph)
     with variables.creating(), graph.as_default(), _graph_variable_scope():

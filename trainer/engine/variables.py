@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import resource_variable_ops
 
+from trainer.engine import step_graph
+
 GLOBAL_STEP_NAME = "global_step"
 # Where `tf.compat.v1.train` looks for the step's value.
 _GLOBAL_STEP_READ_COLLECTION = "global_step_read_op_cache"
@@ -51,6 +53,12 @@ class StoredVariable(resource_variable_ops.UninitializedVariable):
     def initial_value(self) -> tf.Tensor:
         """The value it starts from: a tensor of the latest trace's graph."""
         return self._initial_value
+
+    def _lazy_read(self, op: tf.Operation) -> Any:
+        # What every assignment ends with.
+        result = super()._lazy_read(op)
+        step_graph.note_assignment(op, result)
+        return result
 
     def initialized_value(self) -> tf.Tensor:
         """Returns `initial_value`; in TensorFlow 1 the way to initialise one variable from another."""

@@ -20,6 +20,7 @@ from trainer.estimator.model_programs import ModelPrograms
 from trainer.estimator.model_state import FirstValues, ModelState, restore_names
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.run_config import RunConfig
+from trainer.estimator.session import StepSession
 from trainer.estimator.tpu_context import Deployment
 
 
@@ -57,7 +58,7 @@ class Model:
         self.state = ModelState(self.programs.store, self.directory)
         self.interrupts = Interrupts()
         self.is_training = False
-        self._names: dict[int, tuple[StepProgram, Mapping[str, str]]] = {}
+        self._scaffolds: dict[int, tuple[StepProgram, Any]] = {}
         self._warm_start_from = warm_starts.checked(warm_start_from)
         self._injects_params = injects_params
 
@@ -88,11 +89,22 @@ class Model:
         """Returns how the batches of an input_fn reach the replicas."""
         return ReplicaLayout(streams[0].element_spec, self.deployment_of(mode), mode)
 
-    def initialise(self) -> None:
-        """Gives new variables the values of the warm start, if there is one."""
+    def initialise(self, program: StepProgram) -> None:
+        """Gives the variables of a model without a checkpoint what it begins with, in the order of TensorFlow 1.
+
+        First what model_fn and scaffold_fn ask for by `init_from_checkpoint`, then the warm start, then the Scaffold's
+        `init_fn`.
+        """
+        session = StepSession(program.trace)
+        scaffold = self._scaffold(program)
+        session.run(program.trace.initializers())
         if self._warm_start_from is not None:
             warm_starts.warm_start(self.programs.store, self._warm_start_from)
-            self.state.changed()
+        if scaffold is not None and scaffold.init_fn is not None:
+            with session.graph.as_default():
+                # The Scaffold has bound itself to it.
+                scaffold.init_fn(session)
+        self.state.changed()
 
     def checkpoint_or_latest(self, path: str | None, purpose: str) -> str | None:
         """Returns the checkpoint to use; None, with a warning, when the model has not been trained."""
@@ -103,7 +115,8 @@ class Model:
 
     def first_values(self, program: StepProgram) -> FirstValues:
         """Returns what a program of a model without a checkpoint begins with, for later."""
-        self.initialise()
+        if not self.is_training:
+            self.initialise(program)
         return self.present_values(program)
 
     def present_values(self, program: StepProgram) -> FirstValues:
@@ -120,7 +133,8 @@ class Model:
         first values of the model, as they are.
         """
         if origin is None:
-            self.initialise()
+            if not self.is_training:
+                self.initialise(programs[0])
             yield
             return
         if isinstance(origin, FirstValues):
@@ -137,14 +151,18 @@ class Model:
             yield
 
     def _names_in_checkpoint(self, program: StepProgram) -> Mapping[str, str]:
-        """Returns the name in a checkpoint for each variable; asks a scaffold once: it adds to a graph."""
-        if id(program) not in self._names:
+        """Returns the name in a checkpoint for each variable."""
+        return restore_names(program.trace, program.variables, self._scaffold(program))
+
+    def _scaffold(self, program: StepProgram) -> Any:
+        """Returns the Scaffold of a program, or None; asks for it once: it adds to a graph."""
+        if id(program) not in self._scaffolds:
             make_scaffold = program.payload.make_scaffold
-            with program.trace.graph.as_default():
+            with program.trace.extending():
                 scaffold = make_scaffold() if make_scaffold else None
             # The program is kept too, so that its id stays its own.
-            self._names[id(program)] = program, restore_names(program.trace, program.variables, scaffold)
-        return self._names[id(program)][1]
+            self._scaffolds[id(program)] = program, scaffold
+        return self._scaffolds[id(program)][1]
 
     def call_model_fn(self, features: Any, labels: Any, mode: str, deployment: Deployment) -> Any:
         """Calls the model_fn with the parameters that it gets in a deployment; returns its spec."""

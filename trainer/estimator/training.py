@@ -20,7 +20,6 @@ from trainer.estimator.input_position import InputPosition
 from trainer.estimator.input_source import BatchStream
 from trainer.estimator.model import Model
 from trainer.estimator.model_state import Snapshot
-from trainer.estimator.model_steps import TrainingPayload
 from trainer.estimator.model_summaries import ModelSummaries
 from trainer.estimator.profiler_hook import StepProfiler, as_step_profiler
 from trainer.estimator.replica_batches import ReplicaLayout
@@ -116,7 +115,10 @@ class _TrainingCall:
         session_hooks = self._session_hooks()
         hooks = HookRunner(session_hooks, session)
         hooks.begin()
-        self._restore(payload, session)
+        if self._snapshot is not None:
+            self._model.state.take(self._snapshot)
+        else:
+            self._model.initialise(executable.program)
         streams = self._from_real_first_step(streams, input_fn, position)
         executable.read_state()
         self._model.state.changed()
@@ -143,17 +145,6 @@ class _TrainingCall:
         position.restart(step)
         knows_start = "start_step" in calls.argument_names(input_fn)
         return self._model.streams(input_fn, ModeKeys.TRAIN, step) if knows_start else streams
-
-    def _restore(self, payload: TrainingPayload, session: StepSession) -> None:
-        if self._snapshot is not None:
-            self._model.state.take(self._snapshot)
-            return
-        self._model.initialise()
-        with session.graph.as_default():
-            scaffold = payload.make_scaffold() if payload.make_scaffold else None
-        if scaffold is not None and scaffold.init_fn is not None:
-            # The Scaffold has bound itself to it.
-            scaffold.init_fn(session)
 
     def _session_hooks(self) -> list[Any]:
         """The hooks to run by TensorFlow 1's protocol: savers and progress hooks are served otherwise."""

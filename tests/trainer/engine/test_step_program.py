@@ -102,6 +102,36 @@ def test_assignments_that_nobody_holds(store, effects, expected):
     assert store["total"].numpy() == expected
 
 
+@pytest.mark.parametrize("effects", [Effects.LOOSE, Effects.REQUESTED])
+def test_assignments_that_somebody_holds_run_on_demand_alone(store, effects):
+    held = []
+
+    def step(batch):
+        total = tf.Variable(0.0, name="total")
+        reset = total.assign(7.0)
+        held.extend([v1.assign(total, 8.0), total.assign_add(1.0, read_value=False)])
+        held.append(tf.group(reset, total.assign_sub(1.0)))
+        return StepResult({"unrelated": batch + 1}, effects=effects)
+
+    program = step_program.trace_step(step, tf.TensorSpec([]), store)
+    run(program, [tf.constant(1.0)])
+    assert store["total"].numpy() == 0
+    program.trace.function((), (), [held[0].op])()
+    assert store["total"].numpy() == 8
+
+
+def test_assignments_made_after_the_trace_run_on_demand_alone(store):
+    def step(batch):
+        return StepResult({"sum": batch + tf.Variable(0.0, name="total")}, effects=Effects.LOOSE)
+
+    program = step_program.trace_step(step, tf.TensorSpec([]), store)
+    with program.trace.extending():
+        assignment = v1.assign(store["total"], 9.0)
+    assert run(program.trace.program({"again": program.trace.inputs[0]}), [tf.constant(1.0)])["sum"] == 1
+    assert store["total"].numpy() == 0
+    assert assignment.op.graph is program.trace.graph
+
+
 def test_reads_and_writes_of_a_variable_keep_the_order_of_the_text(store):
     def step(batch):
         value = tf.Variable(1.0, name="value")
