@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from trainer.engine import stablehlo
+from trainer.engine import stablehlo, stablehlo_for_gpu
 
 REPLICA_AXIS = "replica"
 
@@ -119,7 +119,8 @@ class ReplicatedStep:
         return tuple(sharded if is_per_replica else PartitionSpec() for is_per_replica in self.interface.is_per_replica)
 
     def _one_replica(self) -> Any:
-        function = stablehlo.as_jax_function(self.program, platform=self.platform)
+        program = stablehlo_for_gpu.for_gpu(self.program) if self.platform == "cuda" else self.program
+        function = stablehlo.as_jax_function(program, platform=self.platform)
         updated_inputs = self.program.updated_inputs
         num_batch_inputs = self.interface.num_batch_inputs
 

@@ -90,10 +90,19 @@ def prepare(bytecode: bytes) -> Program:
     with jax_mlir.make_ir_context(), ir.Location.unknown():
         module = ir.Module.parse(bytecode)
         channels = itertools.count(1)
-        for operation in list(_operations(module.operation)):
+        for operation in list(operations(module.operation)):
             _check_static(operation)
             _rewrite(operation, channels)
         module.operation.attributes["sym_name"] = ir.StringAttr.get("step")
+        return _program(module, jax_extend_mlir.serialize_portable_artifact(module, _PORTABLE_VERSION))
+
+
+def rewritten(program: Program, rewrite: Callable[[Any], None]) -> Program:
+    """Returns the program that `rewrite` makes of a copy of its MLIR module; inputs and results stay as they are."""
+    with jax_mlir.make_ir_context() as context, ir.Location.unknown():
+        module = jax_extend_mlir.deserialize_portable_artifact(program.portable_bytes, context)
+        rewrite(module)
+        module.operation.verify()
         return _program(module, jax_extend_mlir.serialize_portable_artifact(module, _PORTABLE_VERSION))
 
 
@@ -146,13 +155,13 @@ def _fields_of_this_jax() -> dict[str, Any]:
     return {"_has_named_shardings": True} if "_has_named_shardings" in known else {}
 
 
-def _operations(operation: Any) -> Iterator[Any]:
-    """Yields every operation below `operation`."""
+def operations(operation: Any) -> Iterator[Any]:
+    """Yields every MLIR operation below `operation`."""
     for region in operation.regions:
         for block in region.blocks:
             for inner in block.operations:
                 yield inner.operation
-                yield from _operations(inner.operation)
+                yield from operations(inner.operation)
 
 
 def _check_static(operation: Any) -> None:
@@ -197,8 +206,8 @@ def _program(module: Any, portable_bytes: bytes) -> Program:
     main: Any = ir.SymbolTable(module.operation)["main"]
     return Program(
         portable_bytes=portable_bytes,
-        inputs=tuple(map(_tensor_type, main.type.inputs)),
-        results=tuple(map(_tensor_type, main.type.results)),
+        inputs=tuple(map(tensor_type, main.type.inputs)),
+        results=tuple(map(tensor_type, main.type.results)),
         updated_inputs=_updated_inputs(module),
     )
 
@@ -232,7 +241,8 @@ _DTYPES_BY_NAME: Mapping[str, Any] = types.MappingProxyType(
 )
 
 
-def _tensor_type(mlir_type: Any) -> TensorType:
+def tensor_type(mlir_type: Any) -> TensorType:
+    """Returns the type of an MLIR value."""
     ranked = ir.RankedTensorType(mlir_type)
     return TensorType(tuple(ranked.shape), _dtype(str(ranked.element_type)))
 
@@ -245,8 +255,8 @@ def _dtype(name: str) -> np.dtype:
     return np.dtype(f"{kind}{num_bits}")
 
 
-def _abstract_value(tensor_type: TensorType) -> Any:
-    return jax.core.ShapedArray(tensor_type.shape, tensor_type.dtype)
+def _abstract_value(item: TensorType) -> Any:
+    return jax.core.ShapedArray(item.shape, item.dtype)
 
 
 def shape_structs(tensor_types: Sequence[TensorType], sharding: Any = None) -> list[jax.ShapeDtypeStruct]:

@@ -141,12 +141,14 @@ class Conv2D(Layer):
 class SpaceToDepthConv2D(Conv2D):
     """`Conv2D` of stride 2, computed on 2x2 blocks of pixels as a convolution of stride 1 with four times the channels.
 
-    Same variable, same result, for an even number of rows and columns. A matrix unit that takes 128 channels is
-    hardly used by 3, and a little better by 12.
+    Same variable, same result. A matrix unit that takes 128 channels is hardly used by 3, and a little better by 12. An
+    odd or unknown number of rows or columns has no such blocks: such images are convolved as they are.
     """
 
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the convolution of `inputs` and `kernel`, which have one dtype."""
+        if any(size is None or size % 2 for size in inputs.shape[1:3]):
+            return super().convolve(inputs, kernel)
         margin = self.shape.kernel_size // 2
         # Blocks start at even pixels: rows -margin..margin around an even one lie in blocks -before..after.
         before, after = (margin + 1) // 2, margin // 2

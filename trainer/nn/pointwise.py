@@ -97,13 +97,14 @@ def _mean_and_covariance(inputs: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor]
     """
     count = inputs.shape[:3].num_elements()
     mean = tf.reduce_mean(tf.cast(inputs, tf.float32), axis=[0, 1, 2])
-    centred = tf.cast(inputs, tf.float32) - mean
-    covariance = tf.einsum("bhwi,bhwj->ij", centred, centred) / count
+    centred = tf.cast(tf.cast(inputs, tf.float32) - mean, inputs.dtype)
+    widened = tf.cast(centred, tf.float32)
+    covariance = tf.einsum("bhwi,bhwj->ij", widened, widened) / count
 
     def gradient(mean_gradient: tf.Tensor, covariance_gradient: tf.Tensor) -> tf.Tensor:
         # The centred inputs sum to 0: nothing flows through the mean inside the covariance.
         kernel = (covariance_gradient + tf.transpose(covariance_gradient)) / count
-        product = tf.nn.conv2d(tf.cast(centred, inputs.dtype), tf.cast(kernel, inputs.dtype)[None, None], 1, "VALID")
+        product = tf.nn.conv2d(centred, tf.cast(kernel, inputs.dtype)[None, None], 1, "VALID")
         return tf.cast(tf.cast(product, tf.float32) + mean_gradient / count, inputs.dtype)
 
     return (mean, covariance), gradient
