@@ -18,5 +18,6 @@ def run(arguments: LegacyArguments) -> int:
 
 def provided_names() -> list[str]:
     """Returns the names of the table, sorted, with what stands for each."""
-    lines = [f"{path}.{name} = {target}" for path, row in table.MODULES.items() for name, target in row.names.items()]
+    rows = {**{path: row.names for path, row in table.MODULES.items()}, **table.FORMER_NAMES}
+    lines = [f"{path}.{name} = {target}" for path, names in rows.items() for name, target in names.items()]
     return sorted([*lines, *(f"{path}.* = {row.rest}" for path, row in table.MODULES.items() if row.rest)])

@@ -1,6 +1,7 @@
 """How a program's modules import: the program sees facades of TensorFlow, the libraries it uses see TensorFlow itself.
 
-Each module of the program is given an `__import__` of its own; no other module is touched.
+So it is with the few other modules that have dropped names which programs use (`table.FORMER_NAMES`). Each module of
+the program is given an `__import__` of its own; no other module is touched.
 """
 
 import builtins
@@ -14,8 +15,9 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer.estimator.legacy import facade
+from trainer.estimator.legacy import facade, table
 from trainer.estimator.legacy.facade import Facade, Facades, UnknownModuleError
+from trainer.estimator.legacy.former_names import FormerModule
 
 _FACED = ("tensorflow", "tensorflow_estimator")
 _OUR_PACKAGES = ("preprocessing", "trainer")
@@ -34,6 +36,7 @@ class ProgramImports:
         self.builtins = {**vars(builtins), "__import__": self.import_module}
         # Modules of the program that are called as one that this process has loaded already, such as `preprocessing`.
         self._own: dict[str, dict[str, types.ModuleType]] = {name: {} for name in _shadowed(directory)}
+        self._former: dict[str, FormerModule] = {}
 
     def import_module(
         self,
@@ -50,7 +53,16 @@ class ProgramImports:
         if level:
             package = ((globals or {}).get("__package__") or "").partition(".")[0]
         with self._in_place_of_loaded(package):
-            return builtins.__import__(name, globals, locals, fromlist or (), level)
+            return self._with_former_names(builtins.__import__(name, globals, locals, fromlist or (), level))
+
+    def _with_former_names(self, module: types.ModuleType) -> types.ModuleType:
+        """Returns what the program sees of a module: of its own, and of most others, the module itself."""
+        name = module.__name__
+        if name not in table.FORMER_NAMES or is_program_module(module):
+            return module
+        if name not in self._former:
+            self._former[name] = FormerModule(module, table.FORMER_NAMES[name], facade.resolve)
+        return self._former[name]
 
     def _import_faced(self, name: str, package: str, fromlist: Sequence[str]) -> Any:
         module = self._facades.module(name)

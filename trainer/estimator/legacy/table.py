@@ -223,6 +223,7 @@ _CONTRIB_OTHERS = {
     "tensorflow.contrib.lookup": Row(
         _of("tensorflow.python.ops.lookup_ops", "index_table_from_file", "index_table_from_tensor")
     ),
+    "tensorflow.contrib.opt": Row(_of(f"{_LEGACY}.contrib_opt", "LARSOptimizer")),
 }
 
 # Paths inside the estimator's repository that programs reach into, by what follows the package's name.
@@ -297,6 +298,52 @@ CANNED = (
         for kind in ("Classifier", "Estimator", "Regressor")
     ),
 )
+
+# Names that Python, NumPy and PyYAML had in the days of TensorFlow 1 and have dropped, or whose call has changed.
+FORMER_NAMES: Mapping[str, Mapping[str, str]] = {
+    "collections": _of(
+        "collections.abc",
+        "Callable",
+        "Container",
+        "Hashable",
+        "ItemsView",
+        "Iterable",
+        "Iterator",
+        "KeysView",
+        "Mapping",
+        "MappingView",
+        "MutableMapping",
+        "MutableSequence",
+        "MutableSet",
+        "Sequence",
+        "Set",
+        "Sized",
+        "ValuesView",
+    ),
+    "fractions": _of("math", "gcd"),
+    "inspect": _of(f"{_LEGACY}.former_names", "getargspec"),
+    "numpy": {
+        **_of("builtins", "complex", "float", "int", "object", "str"),
+        "Inf": "numpy:inf",
+        "Infinity": "numpy:inf",
+        "NAN": "numpy:nan",
+        "NaN": "numpy:nan",
+        "alltrue": "numpy:all",
+        "complex_": "numpy:complex128",
+        "cumproduct": "numpy:cumprod",
+        "float_": "numpy:float64",
+        "infty": "numpy:inf",
+        "product": "numpy:prod",
+        "round_": "numpy:round",
+        "sometrue": "numpy:any",
+        "string_": "numpy:bytes_",
+        "trapz": "numpy:trapezoid",
+        "unicode": "builtins:str",
+        "unicode_": "numpy:str_",
+    },
+    "time": {"clock": "time:process_time"},
+    "yaml": {"load": f"{_LEGACY}.former_names:yaml_load", "load_all": f"{_LEGACY}.former_names:yaml_load_all"},
+}
 
 # What a program for TensorFlow 1 reads as its version: the last one whose names the facades show it.
 VERSION_1 = "1.15.5"

@@ -1,9 +1,11 @@
 """What `tpu-images legacy` prints and exits with, and which TensorFlow it chooses."""
 
 import importlib
+import inspect
 import sys
 import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -239,3 +241,37 @@ def test_the_version_can_be_given(script, capsys):
     path = script("import tensorflow as tf\nprint(hasattr(tf, 'placeholder'), tf.executing_eagerly())")
     assert [run("--tensorflow", version, path) for version in "12"] == [0, 0]
     assert capsys.readouterr().out == "True False\nFalse True\n"
+
+
+def test_names_that_python_and_its_packages_have_dropped_are_there_for_the_program_alone(script, capsys):
+    script("import numpy as np\nnp.load = None\nshared = np", name="other.py")
+    path = script(
+        """
+import collections, inspect, numpy as np, numpy.linalg as linalg, other, time, yaml
+from collections import Mapping, OrderedDict
+from fractions import gcd
+from io import StringIO
+
+def augment(image, level=1):
+    return image
+
+assert inspect.getargspec(augment)[0][-1] == "level" and inspect.getargspec(augment).defaults == (1,)
+assert isinstance(OrderedDict(), Mapping) and collections.Sequence is collections.abc.Sequence
+assert np.float is float and np.Inf == float("inf") and np.array([1], np.int).dtype == np.int64
+assert linalg.norm(np.ones(4)) == 2.0 and np.random.RandomState(0).rand() < 1
+assert yaml.load("{depth: 50}") == {"depth": 50} == yaml.load(StringIO("depth: 50"), Loader=yaml.SafeLoader)
+assert list(yaml.load_all("a\\n---\\nb")) == ["a", "b"]
+assert gcd(4, 6) == 2 and time.clock() >= 0
+assert other.shared is np and np.load is None
+print(hasattr(np, "no_such_name"), hasattr(time, "sleep"))
+"""
+    )
+    assert run(path) == 0
+    assert capsys.readouterr().out == "False True\n"
+    assert not hasattr(inspect, "getargspec")
+    assert np.load is not None
+
+
+def test_a_name_that_a_package_never_had_is_an_error_of_the_program(script):
+    with pytest.raises(ImportError, match="cannot import name 'no_such_name' from 'inspect'"):
+        run(script("from inspect import no_such_name"))

@@ -1,12 +1,14 @@
 """What stands for `tf.contrib`, each against its definition."""
 
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 
 from trainer.errors import UserError
-from trainer.estimator.legacy import contrib_data, contrib_image, contrib_layers, facade, table
+from trainer.estimator.legacy import contrib_data, contrib_image, contrib_layers, contrib_opt, facade, table
 from trainer.estimator.legacy.cluster_resolver import TPUClusterResolver
 from trainer.estimator.legacy.hparams import HParams
 
@@ -18,6 +20,14 @@ def names():
 @pytest.mark.parametrize(("path", "name"), names(), ids=".".join)
 def test_every_name_of_the_table_is_there(path, name):
     assert facade.resolve(table.MODULES[path].names[name]) is not None
+
+
+@pytest.mark.parametrize("path", table.FORMER_NAMES)
+def test_every_former_name_is_there_and_is_needed(path):
+    module = importlib.import_module(path)
+    for name, target in table.FORMER_NAMES[path].items():
+        assert facade.resolve(target) is not None
+        assert path == "yaml" or not hasattr(module, name), f"{path}.{name} is there today"
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -145,3 +155,47 @@ def test_batch_normalization_takes_moments_of_the_time_before_masks(in_graph):
     inputs = np.random.default_rng(0).normal(3, 1, [64, 5]).astype(np.float32)
     outputs = evaluate(Doubled(fused=False)(tf.constant(inputs), training=True))
     np.testing.assert_allclose(outputs.mean(0), -inputs.mean(0) / inputs.std(0), rtol=1e-2)
+
+
+LARS_VALUES = {"kernel": [3.0, -4.0], "zeros": [0.0, 0.0], "bias": [1.0, 1.0]}
+
+
+def lars_by_its_paper(weights, gradient, *, is_skipped, nesterov):
+    """Three steps of You et al. (2017), in NumPy."""
+    weights, buffer = np.array(weights), np.zeros(2)
+    for _ in range(3):
+        norm = np.linalg.norm(weights)
+        decayed = gradient if is_skipped else gradient + 0.01 * weights
+        trust = 1.0 if is_skipped or norm == 0 else 0.1 * norm / (np.linalg.norm(gradient) + 0.01 * norm + 1e-3)
+        update = 0.5 * trust * decayed
+        buffer = 0.9 * buffer + update
+        weights = weights - (0.9 * buffer + update if nesterov else buffer)
+    return weights
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_lars_follows_its_paper_and_leaves_listed_variables_to_momentum(in_graph, nesterov):
+    gradient = np.array([1.0, 2.0])
+    variables = [
+        tf.compat.v1.get_variable(name, initializer=value, use_resource=True) for name, value in LARS_VALUES.items()
+    ]
+    optimizer = contrib_opt.LARSOptimizer(
+        0.5, weight_decay=0.01, eeta=0.1, epsilon=1e-3, skip_list=["bias"], use_nesterov=nesterov
+    )
+    apply = optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable) for variable in variables])
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        for _ in range(3):
+            session.run(apply)
+        found = session.run(variables)
+    expected = [
+        lars_by_its_paper(value, gradient, is_skipped=name == "bias", nesterov=nesterov)
+        for name, value in LARS_VALUES.items()
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert optimizer.get_slot(variables[0], "momentum").name == "kernel/LARSOptimizer:0"
+
+
+def test_lars_refuses_what_cannot_be_meant():
+    with pytest.raises(ValueError, match="momentum must not be negative, got -1"):
+        contrib_opt.LARSOptimizer(0.1, momentum=-1)
