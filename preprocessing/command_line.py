@@ -30,6 +30,46 @@ class CommandParser(argparse.ArgumentParser):
         raise UserError(message, remedy=f"see {self.prog} --help")
 
 
+def file_to_write(path: str) -> str:
+    """Returns `path` if a local file can be written there: asked before hours of work, not after. A `type` of argparse.
+
+    Raises:
+      UserError: when it cannot.
+    """
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise UserError(f"there is no folder {folder}", where=path, remedy="make it, or name another file")
+    if os.path.isdir(path):
+        raise UserError("is a folder", where=path, remedy="name a file")
+    return _require_permission(path)
+
+
+def folder_to_write(path: str) -> str:
+    """Returns `path` if it is a local folder that can be written, or can be made. A `type` of argparse.
+
+    Raises:
+      UserError: when it cannot.
+    """
+    existing = _existing_part(path)
+    if not os.path.isdir(existing):
+        raise UserError(f"{existing} is not a folder", where=path, remedy="name another folder")
+    return _require_permission(path)
+
+
+def _existing_part(path: str) -> str:
+    """Returns `path`, or the nearest folder above it that exists."""
+    existing = os.path.abspath(path)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    return existing
+
+
+def _require_permission(path: str) -> str:
+    if os.access(_existing_part(path), os.W_OK):
+        return path
+    raise UserError("may not be written", where=path, remedy="name another place")
+
+
 def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status: its own, 2 (the user's mistake), 130 (Ctrl-C) or 141 (`| head`).
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preprocessing import schema
-from preprocessing.errors import UserError
+from preprocessing.errors import UserError, reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ class DatasetInfo:
             if version == schema.FORMAT_VERSION:
                 info = cls._from_fields(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"damaged ({error})", where=where, remedy="convert the images again") from error
+            raise UserError(f"damaged ({reason(error)})", where=where, remedy="convert the images again") from error
         if version != schema.FORMAT_VERSION:
             raise UserError(
                 f"written in format {version}, this program reads format {schema.FORMAT_VERSION}",

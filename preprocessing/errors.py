@@ -20,6 +20,11 @@ class UserError(Exception):
         super().__init__(one_line(f"{text}; {remedy}" if remedy else text))
 
 
+def reason(error: Exception) -> str:
+    """Returns what a parser's error says: of a key that is missing, Python says its name alone."""
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
+
+
 def one_line(text: str) -> str:
     """Returns `text` with line breaks and control characters made visible, so that it cannot fake a second message."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -9,6 +9,7 @@ from preprocessing import command_line, contact_sheet, inspection, schema, strat
 from preprocessing.errors import UserError, one_line
 
 _MAX_SHOWN = 1_000
+_SHEET_SUFFIXES = (".png", ".jpg")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,6 +21,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     if not 0 <= arguments.show <= _MAX_SHOWN:
         raise UserError(f"must lie between 0 and {_MAX_SHOWN}", where="--show")
+    if arguments.show:
+        _check_show_file(arguments.show_file)
     result = inspection.inspect(arguments.dataset)
     print(_describe(result))
     for problem in result.problems:
@@ -42,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
         "--show_file", default="contact_sheet.png", metavar="FILE", help="where to draw it (%(default)s)"
     )
     return parser
+
+
+def _check_show_file(path: str) -> None:
+    if not path.lower().endswith(_SHEET_SUFFIXES):
+        raise UserError("unknown kind of picture", where=path, remedy=f"end its name in {' or '.join(_SHEET_SUFFIXES)}")
+    command_line.file_to_write(path)
 
 
 def _describe(result: inspection.Inspection) -> str:

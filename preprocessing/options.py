@@ -63,6 +63,8 @@ class ConvertOptions:
     def __post_init__(self):
         _require(bool(self.input), "INPUT", "is empty")
         _require(bool(self.output), "OUTPUT", "is empty")
+        for place in (self.input, self.output):
+            _require("://" not in place.removeprefix("gs://"), place, "no such kind of place", "local or gs://")
         _require(0 <= self.max_bad_fraction <= 1, "--max_bad_fraction", "must lie between 0 and 1")
         _require(0 <= self.num_shards <= 99_999, "--num_shards", "must lie between 0 and 99999")
         _require(self.label_offset >= 0, "--label_offset", "must not be negative")

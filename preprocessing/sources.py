@@ -4,6 +4,8 @@ A source is read twice. The program that starts the job looks at it once, withou
 and for mistakes that make the whole job pointless; then workers read its rows.
 """
 
+import pathlib
+
 from preprocessing import folders, manifests, rows, storage
 from preprocessing.errors import UserError
 from preprocessing.options import ConvertOptions
@@ -19,6 +21,8 @@ def open_source(options: ConvertOptions) -> rows.Source:
     place = storage.of(where)
     labels = rows.read_labels(options.labels_file) if options.labels_file else None
     if place.is_folder(where):
+        if _is_inside(options.output, where):
+            raise UserError("lies in INPUT, whose folders are classes", where=options.output, remedy="choose another")
         source = folders.open_folder(where, labels, options.allowed_prefixes)
         if source.has_splits and options.fractions is not None:
             raise UserError("the folders already say which split is which", where="--split", remedy="leave it out")
@@ -26,3 +30,9 @@ def open_source(options: ConvertOptions) -> rows.Source:
     if place.exists(where):
         return manifests.open_manifest(where, labels, options.allowed_prefixes)
     raise UserError("no such file or folder", where=options.input)
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    if storage.is_remote(path) or storage.is_remote(folder):
+        return path.startswith(storage.join(folder, ""))
+    return pathlib.Path(folder).resolve() in pathlib.Path(path).resolve().parents

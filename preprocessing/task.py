@@ -5,6 +5,7 @@ import atexit
 import contextlib
 import gc
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -102,7 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--runner", default=_DEFAULT_RUNNER, help="Beam runner (%(default)s); further flags go to it")
     add("--num_workers", type=int, default=1, help="processes on this machine, machines on Dataflow (%(default)s)")
     add("--dry_run", action="store_true", help="show the job for Dataflow and what it may cost; run nothing")
-    add("--summary_file", metavar="FILE", help="also write the summary to FILE as JSON")
+    add(
+        "--summary_file",
+        metavar="FILE",
+        type=command_line.file_to_write,
+        help="also write the summary to FILE as JSON",
+    )
     return parser
 
 
@@ -128,8 +134,15 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
         help="shrink larger images (0: no)",
     )
     add("--quality", type=int, default=images.quality, help="of JPEGs that have to be encoded anew (%(default)s)")
-    add("--max_megapixels", type=float, default=images.max_pixels / 1e6, help="refuse larger images (%(default)s)")
-    add("--max_megabytes", type=float, default=images.max_bytes / 1e6, help="refuse larger files (%(default)s)")
+    add("--max_megapixels", type=_finite, default=images.max_pixels / 1e6, help="refuse larger images (%(default)s)")
+    add("--max_megabytes", type=_finite, default=images.max_bytes / 1e6, help="refuse larger files (%(default)s)")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of them")
+    return number
 
 
 def _options(arguments: argparse.Namespace) -> ConvertOptions:

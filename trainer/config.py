@@ -185,7 +185,10 @@ class ExperimentConfig:
             values = {name: value for section in sections.values() for name, value in section.items()}
         except (ValueError, AttributeError) as error:
             raise UserError(f"not a configuration ({error})", where=where, remedy="use another model_dir") from error
-        return cls().replace(**{name: _to_tuple(value) for name, value in values.items()})
+        try:
+            return cls().replace(**{name: _to_tuple(value) for name, value in values.items()})
+        except UserError as error:
+            raise UserError(str(error), where=where) from error
 
 
 def _to_tuple(value: Any) -> Any:
@@ -298,8 +301,8 @@ def _check_type(field: dataclasses.Field, value: Any, where: str) -> None:
 
 def _check_range(field: dataclasses.Field, number: float, where: str) -> None:
     low, high = field.metadata["minimum"], field.metadata["maximum"]
-    if math.isnan(number) or not low <= number <= high:
-        bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+    if not math.isfinite(number) or not low <= number <= high:
+        bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:.10g}"
         raise UserError(f"{number:g} is out of range", where=where, remedy=f"give a value {bounds}")
 
 

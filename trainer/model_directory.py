@@ -1,14 +1,17 @@
 """`model_dir` as the trainer lays it out, and `config.json` in it: what the model is, and what it was trained on."""
 
+import contextlib
 import dataclasses
 import json
 import posixpath
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
+from preprocessing import schema
 from trainer import config
-from trainer.errors import UserError
+from trainer.errors import UserError, reason
 
 EXPORT_DIR = "export"
 _FORMAT_VERSION = 1
@@ -39,9 +42,9 @@ class ModelRecord:
             version = fields.pop("format_version")
             sections = fields.pop("config")
             class_names = tuple(fields.pop("class_names"))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             remedy = "give another --model_dir"
-            raise UserError(f"not a model's configuration ({error})", where=where, remedy=remedy) from error
+            raise UserError(f"not a model's configuration ({reason(error)})", where=where, remedy=remedy) from error
         if version != _FORMAT_VERSION:
             raise UserError(f"written in format {version}, this program reads {_FORMAT_VERSION}", where=where)
         experiment_config = config.ExperimentConfig.from_json(json.dumps(sections), where=where)
@@ -56,28 +59,49 @@ def config_path(model_dir: str) -> str:
 def read(model_dir: str) -> ModelRecord:
     """Returns the record of an existing model; UserError when there is none."""
     path = config_path(model_dir)
-    if not tf.io.gfile.exists(path):
-        raise UserError(
-            "no trained model here", where=model_dir, remedy="train one first: tpu-images train DATASET ..."
-        )
-    with tf.io.gfile.GFile(path) as file:
-        return ModelRecord.from_json(file.read(), where=path)
+    with _errors_of_files(model_dir):
+        if not tf.io.gfile.exists(path):
+            raise UserError(
+                "no trained model here", where=model_dir, remedy="train one first: tpu-images train DATASET ..."
+            )
+        with tf.io.gfile.GFile(path) as file:
+            return ModelRecord.from_json(file.read(), where=path)
 
 
 def claim(model_dir: str, record: ModelRecord) -> None:
     """Makes `model_dir` the home of this model, new or continued.
 
+    Settings that nothing was trained with yet, those of a run that failed at its start, give way to the new ones.
+
     Raises:
-      UserError: when it holds another model: other settings, other data, or files that are not ours.
+      UserError: when it holds another model (other settings, other data), a dataset, or files that are not ours, or
+        cannot be written.
     """
-    path = config_path(model_dir)
-    if tf.io.gfile.exists(path):
-        _check_same_model(read(model_dir), record, model_dir)
-    elif tf.io.gfile.exists(posixpath.join(model_dir, "checkpoint")):
-        raise UserError(
-            f"has checkpoints but no {config.CONFIG_FILE}", where=model_dir, remedy="give another --model_dir"
-        )
-    write_text(path, record.to_json())
+    with _errors_of_files(model_dir):
+        is_trained = bool(_checkpoint_files(model_dir))
+        if tf.io.gfile.exists(posixpath.join(model_dir, schema.DATASET_INFO_FILE)):
+            raise UserError("is a dataset", where=model_dir, remedy="give another --model_dir")
+        if tf.io.gfile.exists(config_path(model_dir)):
+            saved = read(model_dir)
+            if is_trained:
+                _check_same_model(saved, record, model_dir)
+        elif is_trained:
+            raise UserError(
+                f"has checkpoints but no {config.CONFIG_FILE}", where=model_dir, remedy="give another --model_dir"
+            )
+        write_text(config_path(model_dir), record.to_json())
+
+
+def _checkpoint_files(model_dir: str) -> list[str]:
+    return tf.io.gfile.glob([posixpath.join(model_dir, pattern) for pattern in ("checkpoint", "model.ckpt-*")])
+
+
+@contextlib.contextmanager
+def _errors_of_files(model_dir: str) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise UserError(f"cannot be used ({error.message})", where=model_dir, remedy="give another place") from error
 
 
 def _check_same_model(saved: ModelRecord, wanted: ModelRecord, model_dir: str) -> None:

@@ -100,7 +100,13 @@ def test_a_contact_sheet_is_drawn(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"), [(["--show=-1"], "--show"), (["--show=4", "--split=tset"], "splits in this dataset")]
+    ("flags", "message"),
+    [
+        (["--show=-1"], "--show"),
+        (["--show=4", "--split=tset"], "splits in this dataset"),
+        (["--show=4", "--show_file=sheet.txt"], r"sheet\.txt: unknown kind of picture; end its name in \.png"),
+        (["--show=4", "--show_file=/nowhere/sheet.png"], "there is no folder /nowhere"),
+    ],
 )
 def test_mistakes_in_the_flags(dataset, flags, message):
     with pytest.raises(UserError, match=message):

@@ -69,6 +69,10 @@ def write(path: pathlib.Path, text: str) -> pathlib.Path:
         (["--labels=/nowhere/labels.txt"], "/nowhere/labels.txt: cannot be read"),
         (["--runner=DirectRuner"], "--runner: no runner called 'DirectRuner'; did you mean DirectRunner?"),
         (["--num_workers=0"], "--num_workers: must be at least 1"),
+        (["--max_megabytes=nan"], "--max_megabytes: nan is not a number of them"),
+        (["--max_megapixels=inf"], "--max_megapixels: inf is not a number of them"),
+        (["--summary_file=/nowhere/summary.json"], "/nowhere/summary.json: there is no folder /nowhere"),
+        (["--summary_file=/"], "/: is a folder; name a file"),
         (["extra"], "extra: no such flag"),
     ],
 )
@@ -97,6 +101,20 @@ def test_split_fractions_for_input_with_split_folders(photos, tmp_path):
     (tmp_path / "train").rename(tmp_path / "all" / "train")
     with pytest.raises(UserError, match="--split: the folders already say"):
         task.main([str(tmp_path / "all"), str(tmp_path / "dataset"), "--split=train:1.0"])
+
+
+def test_a_kind_of_place_that_there_is_not(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="s3://bucket/dataset: no such kind of place; local or gs://"):
+        task.main([str(photos), "s3://bucket/dataset"])
+    assert list(tmp_path.iterdir()) == [photos]
+
+
+def test_the_output_is_no_class_of_the_input(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    with pytest.raises(UserError, match="dataset: lies in INPUT, whose folders are classes"):
+        task.main([".", "dataset"])
+    assert not (photos / "dataset").exists()
 
 
 def test_dataflow_needs_places_that_it_can_reach(photos, tmp_path):

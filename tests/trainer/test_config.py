@@ -56,8 +56,9 @@ def test_a_word_that_cannot_be_read_says_why(word, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("seed", -1, "--seed: -1 is out of range; give a value from 0"),
+        ("seed", -1, "--seed: -1 is out of range; give a value from 0 to 2147483647"),
         ("base_learning_rate", float("nan"), "--base_learning_rate: nan is out of range"),
+        ("base_learning_rate", float("inf"), "--base_learning_rate: inf is out of range"),
         ("engine", "cuda", "--engine: 'cuda' is not one of auto, tf, pjrt"),
         ("image_size", 32.5, "--image_size: 32.5 is not a whole number"),
         ("horizontal_flip", 1, "--horizontal_flip: 1 is not true or false"),
@@ -83,5 +84,5 @@ def test_a_model_dir_may_be_continued_for_more_epochs_but_not_with_another_netwo
     "text", ["", "[]", "{", '{"model": 3}', '{"model": {"network": 5}}', '{"x": {"netwurk": "a"}}']
 )
 def test_a_damaged_file_is_named(text):
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"^/model/config\.json: "):
         config.ExperimentConfig.from_json(text, where="/model/config.json")

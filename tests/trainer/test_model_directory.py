@@ -32,10 +32,35 @@ def test_a_model_goes_on_with_more_epochs(tmp_path):
 )
 def test_another_model_is_refused_and_nothing_changes(tmp_path, wanted, message):
     model_directory.claim(str(tmp_path), RECORD)
+    (tmp_path / "model.ckpt-5.index").touch()
     with pytest.raises(UserError, match=message):
         model_directory.claim(str(tmp_path), wanted)
     assert model_directory.read(str(tmp_path)) == RECORD
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.ckpt-5.index"]
+
+
+def test_settings_that_nothing_was_trained_with_give_way(tmp_path):
+    """A run that fails at its start, for want of a TPU for instance, does not spoil the directory."""
+    model_directory.claim(str(tmp_path), RECORD)
+    wanted = dataclasses.replace(RECORD, config=RECORD.config.replace(seed=1))
+    model_directory.claim(str(tmp_path), wanted)
+    assert model_directory.read(str(tmp_path)) == wanted
+
+
+def test_a_dataset_is_no_place_for_a_model(tmp_path):
+    (tmp_path / "dataset.json").write_text("{}")
+    with pytest.raises(UserError, match="is a dataset; give another --model_dir"):
+        model_directory.claim(str(tmp_path), RECORD)
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset.json"]
+
+
+@pytest.mark.parametrize("name", ["file", "file/model", "s3://bucket/model", "/proc/model"])
+def test_a_place_that_cannot_hold_a_model_is_named(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("somebody's")
+    with pytest.raises(UserError, match=f"^{name}: cannot be used"):
+        model_directory.claim(name, RECORD)
+    assert (tmp_path / "file").read_text() == "somebody's"
 
 
 def test_somebody_elses_checkpoints_are_refused(tmp_path):

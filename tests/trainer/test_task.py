@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
-from trainer import task
+from trainer import config, presets, task
+from trainer.commands import preflight, train
+from trainer.submit import command as submit_command
 
 HEAVY_PACKAGES = ("tensorflow", "apache_beam", "jax", "google.cloud.storage", "numpy", "PIL")
 
@@ -41,6 +43,27 @@ def test_every_target_exists(command):
 def test_a_mistake_is_one_line_and_status_2(argv, message, capsys):
     assert task.main(argv) == 2
     assert capsys.readouterr().err == message + "\n"
+
+
+@pytest.mark.parametrize(
+    "parser",
+    [
+        *(target.parser for target in submit_command.TARGETS.values()),
+        train._parser,
+        preflight._parser,
+    ],
+    ids=lambda parser: f"{parser.__module__}.{parser.__name__}",
+)
+def test_no_flag_hides_a_setting(parser):
+    flags = {flag.removeprefix("--") for action in parser()._actions for flag in action.option_strings}
+    assert flags.isdisjoint(config.settings())
+
+
+def test_presets_say_what_they_take_and_what_to_expect(capsys):
+    assert task.main(["presets"]) == 0
+    shown = capsys.readouterr().out
+    for preset in presets.PRESETS:
+        assert all(text in shown for text in (f"{preset.name}: {preset.summary}", preset.takes, preset.expected))
 
 
 def test_debug_keeps_the_stack_trace():

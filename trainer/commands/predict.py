@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from preprocessing.command_line import CommandParser
+from preprocessing.command_line import CommandParser, file_to_write
 from trainer.commands import summary, terminal
 from trainer.commands.tensorflow_loading import load_tensorflow
 from trainer.errors import UserError
@@ -48,7 +48,7 @@ def _parser() -> CommandParser:
     parser.add_argument("images", metavar="IMAGES", nargs="+", help="image files, local or gs://")
     parser.add_argument("--export_dir", metavar="DIR", help="an export, or the folder that holds its versions")
     parser.add_argument("--model_dir", metavar="DIR", help="a trained model: its latest checkpoint predicts")
-    parser.add_argument("--output", metavar="FILE", help="also write a .csv or .jsonl file")
+    parser.add_argument("--output", metavar="FILE", type=file_to_write, help="also write a .csv or .jsonl file")
     summary.add_summary_argument(parser)
     return parser
 

@@ -5,11 +5,11 @@ import json
 import os
 import pathlib
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from preprocessing.command_line import CommandParser
+from preprocessing.command_line import CommandParser, folder_to_write
 from trainer.commands.arguments import experiment_config, parse_with_settings, settings_help
 from trainer.commands.tensorflow_loading import load_tensorflow
 from trainer.commands.terminal import ProgressLine, format_duration
@@ -66,18 +66,26 @@ def _parser() -> CommandParser:
         help="topologies to compare: v5e:2x4; v2, v3, v4, v5e, v5p, v6e, tpu7x alone are one chip",
     )
     parser.add_argument("--preset", metavar="NAME", help="configuration to start from: tpu-images presets")
-    parser.add_argument("--num_classes", type=int, default=_NUM_CLASSES, help="(%(default)s)")
-    parser.add_argument("--num_train_examples", type=int, default=_NUM_TRAIN_EXAMPLES, help="(%(default)s)")
+    parser.add_argument("--num_classes", type=_count, default=_NUM_CLASSES, help="(%(default)s)")
+    parser.add_argument("--num_train_examples", type=_count, default=_NUM_TRAIN_EXAMPLES, help="(%(default)s)")
     parser.add_argument("--largest_batch", action="store_true", help="search the largest batch that fits, by compiling")
     parser.add_argument("--prices", metavar="FILE", help="TOML file with your prices in [tpu_chip_hour]")
-    parser.add_argument("--output", metavar="DIR", help="also write preflight.json and preflight.html there")
-    parser.add_argument("--cache_dir", metavar="DIR", help="where compilations are remembered")
+    parser.add_argument(
+        "--output", metavar="DIR", type=folder_to_write, help="also write preflight.json and preflight.html there"
+    )
+    parser.add_argument("--cache_dir", metavar="DIR", type=folder_to_write, help="where compilations are remembered")
     module = parser.add_argument_group("a model_fn of your own, with --global_batch_size and --train_epochs")
     module.add_argument("--module", metavar="PACKAGE:FUNCTION", help="such as my.package:model_fn")
     module.add_argument("--features", metavar="SPEC", help="one example: image=uint8[224,224,3] or float32[28,28,1]")
     module.add_argument("--labels", metavar="SPEC", help="one example: int32[]")
     module.add_argument("--params", metavar="JSON", default="{}", help="the model_fn's params")
     return parser
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ArgumentTypeError(f"{text} is out of range; give at least 1")
+    return int(text)
 
 
 def _workload(arguments: Namespace, overrides: Mapping[str, Any]) -> "Workload":

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from preprocessing.command_line import CommandParser
 from trainer import presets
-from trainer.commands import terminal
 from trainer.commands.arguments import format_value
 
 
@@ -18,18 +17,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _list() -> str:
-    return terminal.table(("preset", "what it is"), [(preset.name, preset.summary) for preset in presets.PRESETS])
+    hint = "tpu-images presets NAME shows the command and every setting"
+    return "\n\n".join([*map(_summary, presets.PRESETS), hint])
+
+
+def _summary(preset: presets.Preset) -> str:
+    return "\n".join(
+        [f"{preset.name}: {preset.summary}", f"  takes:    {preset.takes}", f"  expected: {preset.expected}"]
+    )
 
 
 def _describe(preset: presets.Preset) -> str:
-    settings = [f"  --{name}={format_value(value)}" for name, value in preset.settings.items()]
-    return "\n".join(
-        [
-            f"{preset.name}: {preset.summary}",
-            f"command:  {preset.command}",
-            f"takes:    {preset.takes}",
-            f"expected: {preset.expected}",
-            "settings:",
-            *settings,
-        ]
-    )
+    settings = [f"    --{name}={format_value(value)}" for name, value in preset.settings.items()]
+    return "\n".join([_summary(preset), f"  command:  {preset.command}", "  settings:", *settings])

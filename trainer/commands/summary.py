@@ -6,10 +6,14 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from preprocessing.command_line import file_to_write
+
 
 def add_summary_argument(parser: argparse.ArgumentParser) -> None:
     """Adds `--summary_file`, which every command that measures something takes."""
-    parser.add_argument("--summary_file", metavar="FILE", help="also write the summary to FILE as JSON")
+    parser.add_argument(
+        "--summary_file", metavar="FILE", type=file_to_write, help="also write the summary to FILE as JSON"
+    )
 
 
 def show(title: str, values: Mapping[str, Any], summary_file: str | None) -> None:
@@ -23,6 +27,8 @@ def show(title: str, values: Mapping[str, Any], summary_file: str | None) -> Non
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return "not measured"
     if isinstance(value, float):
         return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

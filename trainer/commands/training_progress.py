@@ -21,9 +21,9 @@ class TrainingProgress(ProgressHook):
         self._previous_step: int | None = None
 
     @property
-    def mean_images_per_sec(self) -> float:
-        """Images trained on per second, over all progress reports so far; 0 before the second."""
-        return self._num_images / self._training_secs if self._training_secs else 0.0
+    def mean_images_per_sec(self) -> float | None:
+        """Images trained on per second, over all progress reports so far; None before the second."""
+        return self._num_images / self._training_secs if self._training_secs else None
 
     def on_progress(self, progress: Progress) -> None:
         """Draws the line."""

@@ -80,13 +80,17 @@ def latest_version(path: str) -> str:
     Raises:
       UserError: there is none.
     """
-    if tf.io.gfile.exists(posixpath.join(path, "saved_model.pb")):
+    if _is_export(path):
         return path
     names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
-    versions = [int(name.rstrip("/")) for name in names if name.rstrip("/").isdigit()]
+    versions = [int(name.rstrip("/")) for name in names if name.rstrip("/").isdigit() and _is_export(path, name)]
     if not versions:
         raise UserError("no export here", where=path, remedy="make one: tpu-images export --model_dir=...")
     return posixpath.join(path, str(max(versions)))
+
+
+def _is_export(*parts: str) -> bool:
+    return tf.io.gfile.exists(posixpath.join(*parts, "saved_model.pb"))
 
 
 def read_labels(export_dir: str) -> tuple[str, ...]:
@@ -102,7 +106,10 @@ def read_labels(export_dir: str) -> tuple[str, ...]:
 def _temporary_dir(base_dir: str) -> Iterator[str]:
     """A directory whose name no server takes for a version; removed if it is still there at the end."""
     path = posixpath.join(base_dir, f"{_TEMPORARY_PREFIX}{time.time_ns()}")
-    tf.io.gfile.makedirs(path)
+    try:
+        tf.io.gfile.makedirs(path)
+    except tf.errors.OpError as error:
+        raise UserError(f"cannot be written ({error.message})", where=base_dir, remedy="give another place") from error
     try:
         yield path
     finally:

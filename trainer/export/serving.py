@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data import decode
+from trainer.errors import UserError
 from trainer.export.trained_classifier import TrainedClassifier
 
 SIGNATURE = "serving_default"
@@ -49,11 +50,18 @@ class ServingModule(tf.Module):
 
 
 class ExportedClassifier:
-    """An export, loaded: called with encoded images, it returns arrays named as in `ServingModule.serve`."""
+    """An export, loaded: called with encoded images, it returns arrays named as in `ServingModule.serve`.
+
+    Raises UserError when the export is damaged, or is none of ours.
+    """
 
     def __init__(self, export_dir: str):
-        self._module = tf.saved_model.load(export_dir)  # kept, since its variables are freed with it
-        self._signature = self._module.signatures[SIGNATURE]
+        try:
+            self._module = tf.saved_model.load(export_dir)  # kept, since its variables are freed with it
+            self._signature = self._module.signatures[SIGNATURE]
+        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+            remedy = "make it anew: tpu-images export --model_dir=..."
+            raise UserError(f"cannot be loaded ({error})", where=export_dir, remedy=remedy) from error
 
     def __call__(self, encoded_images: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Classifies a batch; raises `tf.errors.InvalidArgumentError` when a file is not an image."""

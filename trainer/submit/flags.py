@@ -2,7 +2,7 @@
 
 import os
 
-from preprocessing.command_line import CommandParser
+from preprocessing.command_line import CommandParser, folder_to_write
 from trainer.commands.arguments import settings_help
 
 TUNING_ALGORITHMS = ("bayesian", "random", "grid")
@@ -41,7 +41,7 @@ def tpu_vm_parser() -> CommandParser:
     add = parser.add_argument
     add("--tpu_type", required=True, metavar="GENERATION:TOPOLOGY", help="TPU slice, such as v5e:2x4")
     add("--zone", required=True, help="zone that has it, such as us-west4-a")
-    add("--network", default="", help="VPC network, if not the default one")
+    add("--vpc_network", default="", help="VPC network, if not the default one")
     add("--max_hours", type=float, default=24.0, help="longest training time on one machine (%(default)s)")
     return parser
 
@@ -53,7 +53,7 @@ def local_parser() -> CommandParser:
     add = parser.add_argument
     add("--data", required=True, help="dataset directory")
     add("--preset", default="", help="ready configuration (tpu-images presets)")
-    add("--base_dir", default="", help="where checkpoints, logs and model go; by default a new directory")
+    add("--base_dir", type=folder_to_write, help="where checkpoints, logs and model go; by default a new directory")
     add("--share_libraries", action="store_true", help="install our package alone, beside the libraries at hand")
     add("--dry_run", action="store_true", help="show variables and command; run nothing")
     return parser
@@ -110,6 +110,6 @@ def _add_vertex_flags(parser: CommandParser) -> None:
     add("--machine_type", default="", help="machine of a GPU or CPU job, such as g2-standard-8")
     add("--gpu", default="", metavar="TYPE:COUNT", help="GPUs where the machine leaves a choice")
     add("--max_hours", type=float, default=24.0, help="longest running time, so the largest bill (%(default)s)")
-    add("--network", default="", help="VPC network to peer with: projects/NUMBER/global/networks/NAME")
+    add("--vpc_network", default="", help="VPC network to peer with: projects/NUMBER/global/networks/NAME")
     add("--tensorboard", default="", help="Vertex AI TensorBoard: projects/.../tensorboards/ID")
     add("--wait", action="store_true", help="follow the job's state and logs to its end")

@@ -6,7 +6,8 @@ import shlex
 import tempfile
 from typing import Any
 
-from preprocessing import distribution
+from preprocessing import distribution, schema
+from trainer.errors import UserError
 from trainer.submit import local_run, training_job
 
 
@@ -19,6 +20,9 @@ def run(flags: argparse.Namespace, settings: dict[str, Any]) -> int:
         print(*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), sep="\n")
         print("python -m trainer.task", shlex.join(job.arguments()))
         return 0
+    if "://" not in data and not pathlib.Path(data, schema.DATASET_INFO_FILE).is_file():
+        remedy = "give the directory that `convert` wrote"
+        raise UserError(f"has no {schema.DATASET_INFO_FILE}", where=f"--data={flags.data}", remedy=remedy)
     return _run_job(job, flags.base_dir or tempfile.mkdtemp(prefix="tpu-images-local-"), flags.share_libraries)
 
 

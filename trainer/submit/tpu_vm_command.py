@@ -54,7 +54,7 @@ def _options(flags: argparse.Namespace) -> tpu_vm_request.TpuVmOptions:
         max_hours=flags.max_hours,
         is_spot=flags.spot,
         service_account=flags.service_account,
-        network=flags.network,
+        network=flags.vpc_network,
         labels=checks.parse_labels(flags.label),
     )
 

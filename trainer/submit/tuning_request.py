@@ -4,6 +4,7 @@ Reference: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/StudySpec
 """
 
 import dataclasses
+import re
 import typing
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ from trainer.submit.container import Container
 from trainer.submit.hardware import Hardware
 
 _Spec = aiplatform_v1.StudySpec.ParameterSpec
+# What `trainer.models.classifier` measures, and a trial reports, in one number.
+_METRIC = re.compile(r"loss|mean_loss|top_[1-9]\d*_accuracy")
 _FORM = "write NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=VALUE,VALUE,..."
 
 
@@ -52,6 +55,11 @@ class Study:
     parallel_trials: int
 
     def __post_init__(self):
+        if not _METRIC.fullmatch(self.metric):
+            remedy = "give top_1_accuracy, top_5_accuracy (or another k), mean_loss or loss"
+            raise UserError("is no metric of the evaluation", where=f"--metric={self.metric}", remedy=remedy)
+        if self.max_trials < 1:
+            raise UserError("out of range", where=f"--max_trials={self.max_trials}", remedy="give at least 1")
         if not 1 <= self.parallel_trials <= self.max_trials:
             remedy = f"give 1 to {self.max_trials} (--max_trials)"
             raise UserError("out of range", where=f"--parallel_trials={self.parallel_trials}", remedy=remedy)

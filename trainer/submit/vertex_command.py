@@ -60,7 +60,7 @@ def job_options(flags: argparse.Namespace) -> vertex_request.JobOptions:
         max_hours=flags.max_hours,
         is_spot=flags.spot,
         service_account=flags.service_account,
-        network=flags.network,
+        network=flags.vpc_network,
         tensorboard=flags.tensorboard,
         labels={**checks.parse_labels(flags.label), **vertex_service.new_submission_label()},
     )

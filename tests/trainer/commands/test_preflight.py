@@ -71,6 +71,9 @@ def test_an_operation_that_does_not_run_is_told_with_its_line(arguments):
         ("--features=image", "image: no description of tensors"),
         ("--features=", "--features: is missing"),
         ("--prices=missing.toml", "missing.toml: no table of prices"),
+        ("--output=own_model.py", "own_model.py is not a folder; name another folder"),
+        ("--cache_dir=own_model.py/cache", "own_model.py is not a folder; name another folder"),
+        ("--num_classes=0", "argument --num_classes: 0 is out of range"),
         ("--global_batch_size=63", "v5e:1x2: a batch of 63 does not divide"),
     ],
 )

@@ -74,6 +74,24 @@ def test_a_folder_without_versions_says_what_to_do(tmp_path):
         publish.latest_version(str(tmp_path))
 
 
+def test_a_version_that_is_empty_is_no_export(tmp_path):
+    (tmp_path / "1700000000").mkdir()
+    with pytest.raises(UserError, match="no export here; make one"):
+        publish.latest_version(str(tmp_path))
+
+
+def test_a_damaged_export_says_so(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"cannot be loaded .*; make it anew: tpu-images export"):
+        ExportedClassifier(str(tmp_path))
+
+
+def test_an_export_needs_a_place(tmp_path):
+    (tmp_path / "file").write_text("somebody's")
+    with pytest.raises(UserError, match="file: cannot be written"):
+        publish.publish(colour_classifier(), str(tmp_path / "file"), ExportCheck(COLOURS, expected()), {})
+
+
 def test_a_check_without_images_is_none():
     with pytest.raises(ValueError, match="0 images"):
         ExportCheck((), np.zeros((0, 3)))

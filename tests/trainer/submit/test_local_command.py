@@ -53,3 +53,18 @@ def test_a_dry_run_shows_variables_and_command(capsys, tmp_path):
 def test_a_misspelt_setting_fails_before_anything_is_packed(tmp_path):
     with pytest.raises(UserError, match="did you mean --train_epochs"):
         command.main(["local", f"--data={tmp_path}", "--trian_epochs=1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data=nowhere"], r"--data=nowhere: has no dataset\.json; give the directory that `convert` wrote"),
+        (["--data=.", "--base_dir=file"], "file is not a folder"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_packed(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=message):
+        command.main(["local", *words])
+    assert "packed" not in capsys.readouterr().out

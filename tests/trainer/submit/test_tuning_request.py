@@ -82,6 +82,8 @@ def test_whole_numbers_go_as_text_because_a_batch_of_64_point_0_is_none():
 @pytest.mark.parametrize(
     ("fields", "words", "message"),
     [
+        ({"max_trials": 0}, ["label_smoothing=0,0.1"], "--max_trials=0: out of range; give at least 1"),
+        ({"metric": "top1"}, ["label_smoothing=0,0.1"], "--metric=top1: is no metric of the evaluation"),
         ({"max_trials": 1}, ["label_smoothing=0,0.1"], "--parallel_trials=2: out of range; give 1 to 1"),
         ({}, ["label_smoothing=0,0.1", "label_smoothing=0,0.2"], "--tune=label_smoothing: is given twice"),
     ],

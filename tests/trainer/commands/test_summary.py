@@ -1,0 +1,17 @@
+import json
+
+from trainer.commands import summary
+
+
+def test_what_was_not_measured_is_said_and_null(tmp_path, capsys):
+    path = tmp_path / "summary.json"
+    values = {"images": 1234, "images_per_sec": None, "accuracy": 0.98765432}
+    summary.show("trained", values, str(path))
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "trained",
+        "  images          1,234",
+        "  images per sec  not measured",
+        "  accuracy        0.9877",
+    ]
+    assert json.loads(path.read_text()) == values
