@@ -209,7 +209,16 @@ def _random_key(graph: tf.Graph, context: replica.ReplicaContext) -> randomness.
 
 def _graph_variable_scope() -> Any:
     scope = tf.compat.v1.get_variable_scope()
-    return tf.compat.v1.variable_scope(scope, reuse=tf.compat.v1.AUTO_REUSE, use_resource=True)
+    return tf.compat.v1.variable_scope(
+        scope, reuse=tf.compat.v1.AUTO_REUSE, use_resource=True, initializer=scope.initializer or _first_value
+    )
+
+
+def _first_value(shape: Any, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Initialises variables that have no initializer as TensorFlow 1 does; Keras's own ignore the graph's seed."""
+    is_real = dtype.is_floating or dtype.is_complex
+    make = tf.compat.v1.glorot_uniform_initializer() if is_real else tf.compat.v1.zeros_initializer()
+    return make(shape, dtype=dtype)
 
 
 def _is_per_replica(outputs: Mapping[str, Any]) -> tuple[bool, ...]:

@@ -131,7 +131,7 @@ class Estimator:
         Raises:
           ValueError: the model has not been trained.
         """
-        return [name for name, _ in tf.train.list_variables(self._trained_checkpoint())]
+        return [name for name, _ in tf.train.list_variables(self._trained_checkpoint(self.latest_checkpoint()))]
 
     @eagerly
     def get_variable_value(self, name: str) -> np.ndarray:
@@ -140,7 +140,8 @@ class Estimator:
         Raises:
           ValueError: the model has not been trained.
         """
-        return tf.train.load_variable(self._trained_checkpoint(), name.partition(":")[0])
+        path = self._trained_checkpoint(self.latest_checkpoint())
+        return tf.train.load_variable(path, name.partition(":")[0])
 
     @eagerly
     def train(
@@ -299,7 +300,7 @@ class Estimator:
           ValueError: the model has not been trained, or there is no mode.
         """
         del as_text
-        path = checkpoint_path or self._trained_checkpoint()
+        path = checkpoint_path or self._trained_checkpoint(self._model.state.newest_path())
         base = tf.compat.as_str(os.fspath(export_dir_base))
         return _ExportDir(export.export_saved_model(self._model, base, input_receiver_fn_map, path, assets_extra))
 
@@ -310,10 +311,10 @@ class Estimator:
         Raises:
           ValueError: the model has not been trained.
         """
-        return Predictor(self._model, checkpoint_path or self._trained_checkpoint())
+        path = checkpoint_path or self._trained_checkpoint(self._model.state.newest_path())
+        return Predictor(self._model, path)
 
-    def _trained_checkpoint(self) -> str:
-        path = self._model.directory.latest()
+    def _trained_checkpoint(self, path: str | None) -> str:
         if path is None:
             raise UntrainedModelError(f"Couldn't find trained model at {self.model_dir}", remedy="call train() first")
         return path

@@ -107,8 +107,12 @@ class Model:
         self.state.changed()
 
     def checkpoint_or_latest(self, path: str | None, purpose: str) -> str | None:
-        """Returns the checkpoint to use; None, with a warning, when the model has not been trained."""
-        path = path or self.directory.latest()
+        """Returns the checkpoint to use; None, with a warning, when the model has not been trained.
+
+        Raises:
+          UserError: there are checkpoints, and none can be read.
+        """
+        path = path or self.state.newest_path()
         if path is None:
             logging.warning("no trained model in %s: running initialization to %s", self.model_dir, purpose)
         return path

@@ -39,6 +39,7 @@ class ModelState:
         self._store = store
         self._directory = directory
         self._source: str | None = None
+        self._read_path: str | None = None
         # Where some variables were loaded from, by which names, when nothing has changed since.
         self._held: tuple[str | FirstValues, Mapping[str, str]] | None = None
 
@@ -56,6 +57,20 @@ class ModelState:
         path, values = found
         step = values.get(GLOBAL_STEP_NAME)
         return Snapshot(path, checkpoints.step_of(path) if step is None else int(step), values)
+
+    def newest_path(self) -> str | None:
+        """Returns the path of the newest whole checkpoint, which is read unless that was done before; None without any.
+
+        Raises:
+          UserError: none can be read.
+        """
+        latest = self._directory.latest()
+        held = self._held[0] if self._held else None
+        if latest is None or latest not in (self._source, held, self._read_path):
+            found = self._directory.read_newest()
+            self._read_path = found[0] if found else None
+            return self._read_path
+        return latest
 
     def take(self, snapshot: Snapshot) -> None:
         """Loads a checkpoint.

@@ -85,6 +85,19 @@ def test_another_checkpoint_can_be_evaluated(trained):
     assert trained.evaluate(programs.input_fn)["global_step"] == 5
 
 
+def test_a_damaged_newest_checkpoint_is_left_aside(tmp_path):
+    estimator = programs.make_estimator(tmp_path, config={"save_checkpoints_steps": 2})
+    estimator.train(programs.input_fn, max_steps=4)
+    values = [one["value"] for one in estimator.predict(programs.input_fn, checkpoint_path=f"{tmp_path}/model.ckpt-2")]
+    (tmp_path / "model.ckpt-4.data-00000-of-00001").write_bytes(b"")
+    other = programs.make_estimator(tmp_path)
+    assert other.evaluate(programs.input_fn)["global_step"] == 2
+    np.testing.assert_array_equal([one["value"] for one in other.predict(programs.input_fn)], values)
+    np.testing.assert_allclose(other.predictor()(tf.constant(programs.FEATURES))["value"], values, rtol=1e-5)
+    with pytest.raises(UserError, match="damaged or missing"):
+        other.evaluate(programs.input_fn, checkpoint_path=f"{tmp_path}/model.ckpt-4")
+
+
 def test_events_go_to_a_directory_of_their_own(trained):
     result = trained.evaluate(programs.input_fn, name="test")
     assert trained.eval_dir("test") == trained.model_dir + "/eval_test"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tf_keras.api._v1 import keras as legacy_keras
 
 from trainer.estimator import ModeKeys, TPUEstimatorSpec, WarmStartSettings
 
@@ -104,3 +105,26 @@ def test_a_warm_start_comes_after_what_the_model_fn_asks_for(donor, tmp_path):
     estimator.train(programs.input_fn, max_steps=1)
     first = tf.train.load_variable(f"{tmp_path}/model/model.ckpt-0", "new/weights")
     np.testing.assert_array_equal(first, other.get_variable_value("weights"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "expected"),
+    [
+        (
+            lambda x: legacy_keras.__internal__.legacy.layers.dense(x, 4),
+            "dense/kernel",
+            [0.5790013, -0.7803281, 0.7252606, -0.6124205],
+        ),
+        (lambda x: v1.get_variable("w", [3, 4]), "w", [0.5790013, -0.7803281, 0.7252606, -0.6124205]),
+        (lambda x: tf.cast(v1.get_variable("i", [1, 2], tf.int32), tf.float32), "i", [0, 0]),
+    ],
+)
+def test_first_values_without_an_initializer_are_those_of_tensorflow_1(tmp_path, layer, name, expected):
+    """The numbers are what tf.estimator of TensorFlow 2.15 begins with (`disable_v2_behavior`, `tf_random_seed=1`)."""
+
+    def model_fn(features, labels, mode, params):
+        loss = tf.reduce_mean(layer(features)) + tf.reduce_mean(programs.predicted(features))
+        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+    programs.make_estimator(tmp_path, model_fn).train(programs.input_fn, max_steps=1)
+    np.testing.assert_allclose(tf.train.load_variable(f"{tmp_path}/model.ckpt-0", name)[0], expected, rtol=1e-6)
