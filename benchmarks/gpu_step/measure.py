@@ -51,7 +51,7 @@ def measure(programs: dict[str, tuple[RunSteps, int]], num_rounds: int) -> dict[
     for name, (run_steps, _) in programs.items():
         start_secs = time.monotonic()
         run_steps(_NUM_WARMUP_STEPS)
-        print(f"{name}: compiled and warm after {time.monotonic() - start_secs:.0f} s", flush=True)
+        print(f"{name}: warm after {time.monotonic() - start_secs:.0f} s", flush=True)
     rates: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(num_rounds):
         for name, (run_steps, batch_size) in programs.items():
