@@ -34,11 +34,14 @@ def build(config: ModelConfig, num_classes: int) -> Network:
 
 
 def check_settings(row: NetworkEntry, config: ModelConfig) -> None:
-    """Raises UserError when a setting differs from its default and `row` does not use it."""
+    """Raises UserError when a setting differs from its default and `row` does not use it.
+
+    A switch that is off asks for nothing, and is what models hold that were made before it came.
+    """
     unused = row.unused_settings(config)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name in unused and value != field.default:
+        if field.name in unused and value not in (field.default, False):
             raise UserError(
                 f"has no effect on {row.name} with the other settings",
                 where=f"--{field.name}={value}",

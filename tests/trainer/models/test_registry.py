@@ -65,17 +65,18 @@ def test_a_name_like_no_other_lists_all():
     ("network", "settings", "unused"),
     [
         ("resnet20", {"resnet_d_stem": True}, "--resnet_d_stem=True"),
-        ("resnet20", {"space_to_depth_stem": False}, "--space_to_depth_stem=False"),
-        ("resnet50", {"space_to_depth_stem": False, "resnet_d_stem": True}, "--space_to_depth_stem=False"),
         ("resnet50", {"dropblock_size": 5}, "--dropblock_size=5"),
         ("resnet50", {"dropblock_groups": (1,)}, r"--dropblock_groups=\(1,\)"),
-        ("resnet18", {"batch_norm_from_inputs": False}, "--batch_norm_from_inputs=False"),
-        ("resnet50", {"batch_norm_from_inputs": False, "preactivation": True}, "--batch_norm_from_inputs=False"),
     ],
 )
 def test_a_setting_without_effect_is_an_error(network, settings, unused):
     with pytest.raises(UserError, match=f"{unused}: has no effect on {network}"):
         registry.build(ModelConfig(network=network, **settings), 10)
+
+
+def test_a_switch_that_is_off_asks_for_nothing():
+    settings = ModelConfig(network="resnet20", space_to_depth_stem=False, batch_norm_from_inputs=False)
+    registry.check_settings(registry.entry("resnet20"), settings)
 
 
 def test_dropblock_groups_must_exist():
