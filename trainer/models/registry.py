@@ -41,7 +41,7 @@ def check_settings(row: NetworkEntry, config: ModelConfig) -> None:
     unused = row.unused_settings(config)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name in unused and value not in (field.default, False):
+        if field.name in unused and value != field.default and value is not False:
             raise UserError(
                 f"has no effect on {row.name} with the other settings",
                 where=f"--{field.name}={value}",
