@@ -113,7 +113,10 @@ class OptimizerConfig(_Section):
     """The weight update."""
 
     optimizer: str = setting("sgd", "update rule", choices=("sgd", "lars", "adamw"))
-    base_learning_rate: float = setting(0.1, "learning rate per 256 examples of the global batch", minimum=0)
+    # May change, as a run whose loss was not finite is told to go on with a smaller one.
+    base_learning_rate: float = setting(
+        0.1, "learning rate per 256 examples of the global batch", minimum=0, may_change=True
+    )
     momentum: float = setting(0.9, "momentum of sgd and lars", minimum=0, maximum=0.9999)
     nesterov: bool = setting(False, "Nesterov momentum (sgd and lars)")
     weight_decay: float = setting(1e-4, "decay of kernels; never of normalisation or biases", minimum=0)

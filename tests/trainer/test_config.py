@@ -73,9 +73,12 @@ def test_a_value_out_of_range_says_what_is_allowed(name, value, message):
     assert str(raised.value).startswith(message)
 
 
-def test_a_model_dir_may_be_continued_for_more_epochs_but_not_with_another_network():
+def test_a_model_dir_may_be_continued_longer_or_slower_but_not_with_another_network():
     saved = config.ExperimentConfig()
-    assert config.changed_identity(saved, saved.replace(train_epochs=100.0, log_every_steps=7)) == {}
+    assert (
+        config.changed_identity(saved, saved.replace(train_epochs=100.0, log_every_steps=7, base_learning_rate=0.01))
+        == {}
+    )
     changed = config.changed_identity(saved, saved.replace(network="resnet18", seed=1))
     assert changed == {"network": ("resnet50", "resnet18"), "seed": (0, 1)}
 
