@@ -107,7 +107,9 @@ def _evaluate_repeatedly(graph: tf.Graph, tensors: Sequence[tf.Tensor]) -> Itera
     with graph.as_default():
         session.run(tf.compat.v1.tables_initializer())
         coordinator = tf.train.Coordinator()
-        threads = tf.compat.v1.train.start_queue_runners(session, coordinator)
+        has_queues = graph.get_collection(tf.compat.v1.GraphKeys.QUEUE_RUNNERS)
+        # TensorFlow warns of the call itself, even when there is nothing to start.
+        threads = tf.compat.v1.train.start_queue_runners(session, coordinator) if has_queues else []
         evaluate = session.make_callable(list(tensors))
     try:
         while True:
@@ -122,6 +124,8 @@ def _evaluate_repeatedly(graph: tf.Graph, tensors: Sequence[tf.Tensor]) -> Itera
 
 def _pair(result: Any) -> Any:
     """Returns `(features, labels)`, or features alone."""
+    if result is None:
+        raise ValueError("input_fn returned None; return a tf.data.Dataset of (features, labels), or such tensors")
     if not isinstance(result, (list, tuple)):
         return result
     if len(result) != 2:

@@ -176,12 +176,18 @@ def split(batch: Any) -> tuple[Any, Any]:
 
 
 def _check_gradients_are_shared() -> None:
-    operations = tf.compat.v1.get_default_graph().get_operations()
-    if replica.current().num_replicas > 1 and not any(operation.type == _ALL_REDUCE for operation in operations):
+    if replica.current().num_replicas > 1 and not _sums_over_replicas(tf.compat.v1.get_default_graph()):
         raise ValueError(
             "CrossShardOptimizer must be used for model training on TPUs: nothing sums gradients over replicas; "
             "wrap the optimizer: tf.compat.v1.tpu.CrossShardOptimizer(optimizer)"
         )
+
+
+def _sums_over_replicas(graph: tf.Graph) -> bool:
+    """Returns whether there is such an operation, also in branches and loops (gradients may be summed up first)."""
+    graph_def = graph.as_graph_def()
+    bodies = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
+    return any(node.op == _ALL_REDUCE for body in bodies for node in body)
 
 
 def _replica_mean(value: tf.Tensor) -> tf.Tensor:

@@ -27,7 +27,7 @@ class RunConfig:
       keep_checkpoint_max: checkpoints to keep; None or 0 keeps all.
       keep_checkpoint_every_n_hours: one checkpoint per so many hours is kept for good.
       log_step_count_steps: steps between log lines, points of loss and speed; None for none.
-      train_distribute, eval_distribute, experimental_distribute: refused, see `__post_init__`.
+      train_distribute, eval_distribute, experimental_distribute: refused, unless they are for one device.
       resume_input: ours: a `train()` that was interrupted and is called again reads past the batches that it had
         used, so that it goes on as if nothing had happened; an input_fn that takes `start_step` does so by itself.
         False starts the data over, without the time that this takes.
@@ -69,6 +69,9 @@ class RunConfig:
         if self.tf_random_seed is not None and not isinstance(self.tf_random_seed, int):
             raise ValueError(f"tf_random_seed must be integer, got {self.tf_random_seed!r}")
         for name in ("train_distribute", "eval_distribute", "experimental_distribute"):
+            # A strategy for one device says nothing that is not so here.
+            if getattr(getattr(self, name), "num_replicas_in_sync", None) == 1:
+                continue
             if getattr(self, name) is not None:
                 raise ValueError(
                     f"{name} is not supported: several devices are the business of TPUEstimator's engines; "

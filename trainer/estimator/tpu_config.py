@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import numbers
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _CORES_PER_REPLICA = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-class InputPipelineConfig(enum.Enum):
+class InputPipelineConfig(enum.IntEnum):
     """How an input_fn's batches reach the replicas.
 
     PER_SHARD_V1: one call of input_fn per replica, each with its own share of the batch (training only).
@@ -58,6 +59,7 @@ class TPUConfig:
     experimental_feed_hook: Any = None
 
     def __post_init__(self):
+        object.__setattr__(self, "per_host_input_for_training", _pipeline(self.per_host_input_for_training))
         _check_iterations_per_loop(self.iterations_per_loop)
         for name in ("num_shards", "initial_infeed_sleep_secs", "experimental_host_call_every_n_steps"):
             _check_positive(f"TPUConfig {name}", getattr(self, name))
@@ -85,10 +87,7 @@ class TPUConfig:
     @property
     def input_pipeline(self) -> InputPipelineConfig:
         """The mode that `per_host_input_for_training` stands for."""
-        given = self.per_host_input_for_training
-        if isinstance(given, InputPipelineConfig):
-            return given
-        return InputPipelineConfig.PER_HOST_V1 if given else InputPipelineConfig.PER_SHARD_V1
+        return InputPipelineConfig(self.per_host_input_for_training)
 
     def _replace(self, **changes: Any) -> "TPUConfig":
         return dataclasses.replace(self, **changes)
@@ -100,8 +99,19 @@ def loop_duration_secs(iterations_per_loop: int | str) -> int | None:
     return int(match.group(1)) * _SECONDS[match.group(2)] if match else None
 
 
+def _pipeline(given: Any) -> InputPipelineConfig:
+    if isinstance(given, bool):
+        return InputPipelineConfig.PER_HOST_V1 if given else InputPipelineConfig.PER_SHARD_V1
+    try:
+        return InputPipelineConfig(given)
+    except ValueError as error:
+        raise ValueError(
+            f"TPUConfig per_host_input_for_training must be True, False or an InputPipelineConfig, got {given!r}"
+        ) from error
+
+
 def _check_iterations_per_loop(value: int | str) -> None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    is_count = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0
     if not is_count and not loop_duration_secs(value):
         raise ValueError(
             f"Invalid TPUConfig `iterations_per_loop` value {value!r}: it must be a positive number of steps, or a "
@@ -110,7 +120,7 @@ def _check_iterations_per_loop(value: int | str) -> None:
 
 
 def _check_positive(name: str, value: int | None) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value <= 0):
+    if value is not None and (not isinstance(value, numbers.Integral) or isinstance(value, bool) or value <= 0):
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 

@@ -1,6 +1,7 @@
 """`TPUEstimator`: an Estimator whose batch is shared by replicas, on a TPU, on GPUs, or pretended on the CPU."""
 
 import functools
+import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -139,9 +140,11 @@ class TPUEstimator(Estimator):
 
 
 def _batch_size(name: str, value: int | None) -> int | None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value <= 0):
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value <= 0:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    return value
+    return int(value)
 
 
 def _check_export(export_to_cpu: bool, export_to_tpu: bool, api_version: Any) -> None:

@@ -221,6 +221,6 @@ def _continued(streams: list[BatchStream], input_fn: Callable[..., Any], num_use
 
 
 def _whole_loops(log_steps: int, iterations_per_loop: int | str) -> int:
-    if not isinstance(iterations_per_loop, int):
+    if isinstance(iterations_per_loop, str):
         return log_steps
     return math.ceil(log_steps / iterations_per_loop) * iterations_per_loop

@@ -87,6 +87,23 @@ def test_tensors_that_never_end_are_read_for_ever():
     assert len(values(stream, limit=4)) == 4
 
 
+def test_queues_are_started_where_there_are_any():
+    def queue():
+        (row,) = v1.train.slice_input_producer([tf.constant(ROWS)], num_epochs=None, shuffle=False)
+        return {"x": v1.train.batch([row], 2)}
+
+    read = values(input_source.call(queue, {}), limit=4)
+    assert [batch["x"][0][0] for batch in read] == [0, 4, 8, 0]
+
+
+def test_queues_that_are_not_there_are_not_started(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("TensorFlow warns of this call")
+
+    monkeypatch.setattr(v1.train, "start_queue_runners", refuse)
+    assert len(values(input_source.call(one_shot_iterator, {}))) == 3
+
+
 def test_batches_can_be_skipped():
     stream = input_source.call(dataset, {}, seed=1)
     assert values(stream.skip(2)) == values(stream)[2:]
@@ -105,6 +122,11 @@ def test_labels_that_are_none_are_no_labels():
 def test_three_values_are_refused():
     with pytest.raises(ValueError, match=r"\(features, labels\) as a len 2 tuple, got 3 elements"):
         input_source.call(lambda: (tf.constant(1),) * 3, {})
+
+
+def test_nothing_is_refused():
+    with pytest.raises(ValueError, match="input_fn returned None; return a"):
+        input_source.call(lambda: None, {})
 
 
 def test_elements_in_place_of_their_dataset_are_refused():

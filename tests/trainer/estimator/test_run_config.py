@@ -1,6 +1,8 @@
 import json
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from trainer.estimator import run_config, tpu_config
 from trainer.estimator.tpu_config import InputPipelineConfig, TPUConfig
@@ -91,6 +93,7 @@ def test_an_unknown_argument_is_refused():
         ({"num_cores_per_replica": 2}, "model parallelism"),
         ({"input_partition_dims": [[1, 2]]}, "requires num_cores_per_replica"),
         ({"eval_training_input_configuration": InputPipelineConfig.BROADCAST}, "PER_HOST_V1 or SLICED"),
+        ({"per_host_input_for_training": 9}, "must be True, False or an InputPipelineConfig, got 9"),
         ({"initial_infeed_sleep_secs": -1}, "initial_infeed_sleep_secs must be a positive"),
     ],
 )
@@ -105,10 +108,22 @@ def test_tpu_config_checks_itself(fields, message):
         (True, InputPipelineConfig.PER_HOST_V1),
         (False, InputPipelineConfig.PER_SHARD_V1),
         (InputPipelineConfig.BROADCAST, InputPipelineConfig.BROADCAST),
+        (3, InputPipelineConfig.PER_HOST_V2),
     ],
 )
 def test_per_host_input_for_training_stands_for_a_mode(given, expected):
-    assert TPUConfig(per_host_input_for_training=given).input_pipeline is expected
+    config = TPUConfig(per_host_input_for_training=given)
+    assert config.input_pipeline is config.per_host_input_for_training is expected
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = TPUConfig(iterations_per_loop=np.int64(7), num_shards=np.int32(2))
+    assert (config.iterations_per_loop, config.num_shards) == (7, 2)
+
+
+def test_a_strategy_for_one_device_is_as_good_as_none():
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    assert run_config.RunConfig(train_distribute=strategy, eval_distribute=strategy).train_distribute is strategy
 
 
 @pytest.mark.parametrize(("given", "secs"), [("30s", 30), ("5m", 300), ("1h", 3600), (100, None)])

@@ -129,6 +129,23 @@ def test_gradients_must_be_shared(tmp_path):
         on_replicas(tmp_path, model_fn=model_fn).train(programs.input_fn, steps=1)
 
 
+def test_gradients_may_be_summed_over_replicas_in_a_branch(tmp_path):
+    """As programs do that gather the gradients of several steps."""
+
+    def model_fn(features, labels, mode, params):
+        loss = tf.reduce_mean((programs.predicted(features) - labels) ** 2)
+        step = v1.train.get_global_step()
+        optimizer = v1.tpu.CrossShardOptimizer(v1.train.GradientDescentOptimizer(0.1))
+        gradients = optimizer.compute_gradients(loss)
+        update = tf.cond(step % 2 > 0, lambda: optimizer.apply_gradients(gradients), tf.no_op)
+        with tf.control_dependencies([update]):
+            return TPUEstimatorSpec(mode, loss=loss, train_op=v1.assign_add(step, 1))
+
+    estimator = on_replicas(tmp_path, model_fn=model_fn).train(programs.input_fn, steps=1)
+    assert not estimator.get_variable_value("weights").any()
+    assert estimator.train(programs.input_fn, steps=1).get_variable_value("weights").all()
+
+
 def test_scalars_cannot_leave_several_replicas(tmp_path):
     def model_fn(features, labels, mode, params):
         spec = programs.model_fn(features, labels, mode, params)
