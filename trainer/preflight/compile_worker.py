@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from trainer.engine import pjrt_step, stablehlo, topology
+from trainer.errors import UserError
 
 PROGRAM_FILE = "program.mlirbc"
 REQUEST_FILE = "request.json"
@@ -66,12 +67,16 @@ def scheduled_program(directory: pathlib.Path) -> str:
     """Returns the text of the program that was compiled in `directory`, as the device runs it.
 
     Raises:
-      FileNotFoundError: when the compiler wrote none.
+      UserError: when the compiler wrote none.
     """
     # Small programs that JAX compiles on the way are written as well.
     largest = max(directory.glob(_SCHEDULED_FILES), key=lambda path: path.stat().st_size, default=None)
     if largest is None:
-        raise FileNotFoundError(f"the TPU compiler wrote no {_SCHEDULED_FILES} in {directory}")
+        raise UserError(
+            "the TPU compiler did not write down the program that it scheduled",
+            where="TPU compiler",
+            remedy="unset XLA_FLAGS and LIBTPU_INIT_ARGS, or install the libtpu of the extra `preflight`",
+        )
     return largest.read_text()
 
 

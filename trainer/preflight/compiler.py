@@ -103,11 +103,14 @@ class TpuCompiler:
           UserError: when the compiler is not installed, or stops.
         """
         entry = self.cache_dir / f"{_cache_key(step, topology)}.json"
-        if entry.exists():
-            return _compiled_step(json.loads(entry.read_text()), is_from_cache=True)
-        stored = _compile_in_process(step, topology, self.progress)
-        _write_atomically(entry, json.dumps(stored))
-        return _compiled_step(stored, is_from_cache=False)
+        is_from_cache = entry.exists()
+        if not is_from_cache:
+            _write_atomically(entry, json.dumps(_compile_in_process(step, topology, self.progress)))
+        stored = json.loads(entry.read_text())
+        if "misfit" in stored:
+            remedy = "use a smaller batch per replica, or more devices"
+            raise DoesNotFitError(stored["misfit"], where=topology.name, remedy=remedy)
+        return _compiled_step(stored, is_from_cache=is_from_cache)
 
 
 def _cache_key(step: StepToCompile, topology: tpu_topology.Topology) -> str:
@@ -126,6 +129,7 @@ def _version(distribution: str) -> str:
 
 
 def _compile_in_process(step: StepToCompile, topology: tpu_topology.Topology, progress: Progress) -> dict[str, Any]:
+    """Returns what is stored of a compilation: its figures and traffic, or the misfit."""
     with tempfile.TemporaryDirectory(prefix="preflight-") as name:
         directory = pathlib.Path(name)
         request = compile_worker.Request(topology.name, step.num_replicas, **dataclasses.asdict(step.interface))
@@ -134,7 +138,7 @@ def _compile_in_process(step: StepToCompile, topology: tpu_topology.Topology, pr
         _run_worker(directory, topology, progress)
         result = json.loads((directory / compile_worker.RESULT_FILE).read_text())
         if "error" in result:
-            raise _compiler_error(result["error"], topology)
+            return {"misfit": _misfit(result["error"], topology)}
         traffic = hlo.hbm_traffic(compile_worker.scheduled_program(directory))
         return {"figures": result, "traffic": [dataclasses.asdict(item) for item in traffic]}
 
@@ -164,11 +168,12 @@ def _wait(process: subprocess.Popen, progress: Progress) -> None:
             process.wait(_POLL_INTERVAL_SECS)
 
 
-def _compiler_error(message: str, topology: tpu_topology.Topology) -> CompilerRefusalError:
-    if memory := _OUT_OF_MEMORY.search(message):
-        what = f"does not fit: {memory['what']} need {memory['needed']}iB of HBM, a device has {memory['available']}iB"
-        return DoesNotFitError(what, where=topology.name, remedy="use a smaller batch per replica, or more devices")
-    return CompilerRefusalError(f"the TPU compiler refuses the program ({message})", where=topology.name)
+def _misfit(message: str, topology: tpu_topology.Topology) -> str:
+    """Returns what needs too much memory, in words; raises CompilerRefusalError on any other message."""
+    memory = _OUT_OF_MEMORY.search(message)
+    if not memory:
+        raise CompilerRefusalError(f"the TPU compiler refuses the program ({message})", where=topology.name)
+    return f"does not fit: {memory['what']} need {memory['needed']}iB of HBM, a device has {memory['available']}iB"
 
 
 def _compiled_step(stored: dict[str, Any], *, is_from_cache: bool) -> CompiledStep:

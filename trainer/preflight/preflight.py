@@ -106,13 +106,13 @@ class Options:
       tpu_compiler: compiles and remembers.
       price_file: see `prices.read`.
       find_largest_batch: also search the largest batch per replica that fits (several compilations).
-      progress: called about twice a second while compiling, with the topology's name and the elapsed seconds.
+      progress: called about twice a second while compiling, with what is compiled and the elapsed seconds.
     """
 
     tpu_compiler: compiler.TpuCompiler = dataclasses.field(default_factory=compiler.TpuCompiler)
     price_file: str | None = None
     find_largest_batch: bool = False
-    progress: Callable[[str, float], None] = lambda topology_name, elapsed_secs: None
+    progress: Callable[[str, float], None] = lambda what, elapsed_secs: None
 
 
 def preflight(workload: Workload, tpu_types: Sequence[str], options: Options | None = None) -> list[Verdict]:
@@ -160,7 +160,7 @@ class _Inquiry:
         known = functools.partial(Verdict, self.topology.name, self.topology.num_chips, self.topology.num_devices, size)
         step = self._lower(size)
         try:
-            figures, problem = self._figures(step, self._compile(step), size), ""
+            figures, problem = self._figures(step, self._compile(step, self.topology.name), size), ""
         except compiler.CompilerRefusalError as error:
             figures, problem = None, str(error)
         return known(problem=problem, figures=figures, largest_batch=self._largest_batch(step, size))
@@ -168,8 +168,8 @@ class _Inquiry:
     def _lower(self, per_replica_batch_size: int) -> compiler.StepToCompile:
         return self.workload.step.lower(per_replica_batch_size, self.topology.num_devices)
 
-    def _compile(self, step: compiler.StepToCompile) -> compiler.CompiledStep:
-        report = functools.partial(self.options.progress, self.topology.name)
+    def _compile(self, step: compiler.StepToCompile, what: str) -> compiler.CompiledStep:
+        report = functools.partial(self.options.progress, what)
         return dataclasses.replace(self.options.tpu_compiler, progress=report).compile(step, self.topology)
 
     def _largest_batch(self, step: compiler.StepToCompile, size: int) -> batch_search.LargestBatch | None:
@@ -177,8 +177,9 @@ class _Inquiry:
             return None
 
         def needed_bytes(candidate: int) -> float | None:
+            what = f"{self.topology.name}, {candidate} examples on each device"
             try:
-                return self._compile(self._lower(candidate)).hbm_peak_bytes
+                return self._compile(self._lower(candidate), what).hbm_peak_bytes
             except compiler.DoesNotFitError:
                 return None
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer.engine import pjrt_step, stablehlo, topology
 from trainer.errors import UserError
-from trainer.preflight import compiler
+from trainer.preflight import compile_worker, compiler
 
 INTERFACE = pjrt_step.StepInterface(num_batch_inputs=1, is_per_replica=(False,))
 
@@ -58,11 +58,18 @@ def test_a_compilation_is_remembered(tmp_path):
 
 @pytest.mark.slow
 def test_a_step_that_does_not_fit_is_told_so(tmp_path):
-    with pytest.raises(compiler.DoesNotFitError, match=r"v5e:1x1: .*HBM.*smaller batch"):
-        compiler.TpuCompiler(tmp_path).compile(
-            step_program(num_rows=4_000_000, num_columns=2048), topology.parse("v5e")
-        )
-    assert list(tmp_path.iterdir()) == []
+    seconds = []
+    tpu_compiler = compiler.TpuCompiler(tmp_path, progress=seconds.append)
+    for is_first in (True, False):
+        with pytest.raises(compiler.DoesNotFitError, match=r"v5e:1x1: .*HBM.*smaller batch"):
+            tpu_compiler.compile(step_program(num_rows=4_000_000, num_columns=2048), topology.parse("v5e"))
+        assert bool(seconds) == is_first, "the misfit is remembered"
+        seconds.clear()
+
+
+def test_a_compiler_that_wrote_no_program_down_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="did not write down"):
+        compile_worker.scheduled_program(tmp_path)
 
 
 @pytest.mark.slow

@@ -65,9 +65,13 @@ def test_a_step_that_does_not_fit_gets_its_verdict(workload, options):
 
 def test_the_largest_batch_is_found_by_compiling(training_step, options):
     wide = dataclasses.replace(training_step, params={"width": 20_000})
-    options = dataclasses.replace(options, find_largest_batch=True)
+    compiled = set()
+    options = dataclasses.replace(
+        options, find_largest_batch=True, progress=lambda what, elapsed_secs: compiled.add(what)
+    )
     (verdict,) = preflight.preflight(preflight.Workload("wide", wide, 65536, 0), ["v5e"], options)
     found = verdict.largest_batch
+    assert f"v5e:1x1, {found.per_replica_batch_size} examples on each device" in compiled
     assert found.per_replica_batch_size % 8 == 0
     assert found.per_replica_batch_size > 65536
     beyond = preflight.Workload("wide", wide, int(found.per_replica_batch_size * 1.02) // 8 * 8 + 8, 0)
