@@ -12,7 +12,14 @@ from trainer.estimator.estimator import Estimator
 from trainer.estimator.evaluator_hook import InMemoryEvaluatorHook
 from trainer.estimator.exporters import BestExporter, Exporter, FinalExporter, LatestExporter
 from trainer.estimator.hooks import Progress, ProgressHook
+from trainer.estimator.inference import (
+    BatchConfig,
+    ExportSavedModelApiVersion,
+    call_computation,
+    export_estimator_savedmodel,
+)
 from trainer.estimator.profiler_hook import ProfilerHook
+from trainer.estimator.speed_hook import ExamplesPerSecondHook
 from trainer.estimator.stop_hooks import make_stop_at_checkpoint_step_hook
 from trainer.estimator.tpu_config import InputPipelineConfig, RunConfig, TPUConfig
 from trainer.estimator.tpu_context import TPUContext
@@ -21,10 +28,13 @@ from trainer.estimator.train_and_evaluate import EvalSpec, TrainSpec, train_and_
 from trainer.estimator.warm_start import WarmStartSettings
 
 __all__ = [
+    "BatchConfig",
     "BestExporter",
     "Estimator",
     "EstimatorSpec",
     "EvalSpec",
+    "ExamplesPerSecondHook",
+    "ExportSavedModelApiVersion",
     "Exporter",
     "FinalExporter",
     "InMemoryEvaluatorHook",
@@ -41,6 +51,8 @@ __all__ = [
     "TPUEstimatorSpec",
     "TrainSpec",
     "WarmStartSettings",
+    "call_computation",
+    "export_estimator_savedmodel",
     "make_early_stopping_hook",
     "make_stop_at_checkpoint_step_hook",
     "stop_if_higher_hook",

@@ -1,4 +1,4 @@
-"""`ProfilerHook`: a profile of a step now and then, for TensorBoard's profile page."""
+"""`ProfilerHook`: a profile of a step now and then, as a timeline and for TensorBoard's profile page."""
 
 import contextlib
 import posixpath
@@ -8,12 +8,16 @@ import tensorflow as tf
 from absl import logging
 
 from trainer.engine.engine import Engine
+from trainer.estimator import timeline
 from trainer.estimator.cadence import Cadence
 from trainer.estimator.hooks import SessionRunHook
 
 
 class ProfilerHook(SessionRunHook):
-    """Profiles one step every `save_steps` steps or `save_secs` seconds, into `output_dir/plugins/profile`.
+    """Profiles one step every `save_steps` steps or `save_secs` seconds.
+
+    Writes `timeline-STEP.json` into `output_dir`, for chrome://tracing, as TensorFlow 1's did, and all that was found
+    into `output_dir/plugins/profile`, for TensorBoard.
 
     It only says when and where: the engine's own profiler does the work. `tf.compat.v1.train.ProfilerHook` may be used
     in its place. `show_dataflow` and `show_memory` are of no effect.
@@ -65,7 +69,10 @@ class StepProfiler(SessionRunHook):
         run_context.session.update_variables()
         self.close()
         self._cadence.restart(self._num_steps)
-        logging.info("profiled a step into %s", posixpath.join(self._output_dir, "plugins", "profile"))
+        step = run_context.session.run(tf.compat.v1.train.get_global_step())
+        path = posixpath.join(self._output_dir, f"timeline-{step}.json")
+        timeline.write(self._output_dir, path)
+        logging.info("profiled step %d: %s, and for TensorBoard %s", step, path, self._output_dir)
 
     def close(self) -> None:
         """Ends the profile in progress, if there is one: no `after_run` does it for a step that failed."""

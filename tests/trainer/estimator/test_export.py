@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.estimator import EstimatorSpec, ModeKeys, TPUEstimatorSpec, export_outputs
+from trainer.estimator import (
+    BatchConfig,
+    EstimatorSpec,
+    ExportSavedModelApiVersion,
+    ModeKeys,
+    TPUEstimatorSpec,
+    call_computation,
+    export_estimator_savedmodel,
+    export_outputs,
+)
 from trainer.estimator.export_outputs import ServingInputReceiver, SupervisedInputReceiver
 
 from . import programs
@@ -284,3 +293,23 @@ def test_a_plain_spec_is_exported_alike(tmp_path):
     export_dir = estimator.export_saved_model(str(tmp_path / "export"), receiver_of_features)
     found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH))["value"]
     np.testing.assert_allclose(found, expected_values(estimator), rtol=1e-5)
+
+
+def test_a_model_fn_that_wraps_its_inference_for_a_tpu_is_exported_as_it_is(tmp_path):
+    def model_fn(features, labels, mode, params):
+        if mode != ModeKeys.PREDICT:
+            return programs.model_fn(features, labels, mode, params)
+        batching = BatchConfig(1, 8, 100, [2, 8])
+        (values,) = call_computation(features, lambda inputs: [programs.predicted(inputs["x"])], batching)
+        return TPUEstimatorSpec(mode, predictions={"value": values})
+
+    def receiver_fn():
+        features = {"x": v1.placeholder(tf.float32, [None, 3])}
+        return ServingInputReceiver(features, features)
+
+    version = ExportSavedModelApiVersion.V2
+    estimator = programs.make_estimator(tmp_path, model_fn, export_saved_model_api_version=version)
+    estimator.train(programs.input_fn, max_steps=2)
+    export_dir = export_estimator_savedmodel(estimator, str(tmp_path / "export"), receiver_fn)
+    serve = tf.saved_model.load(export_dir).signatures["serving_default"]
+    np.testing.assert_allclose(serve(x=tf.constant(BATCH))["value"], expected_values(estimator), rtol=1e-5)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.estimator import Estimator, ModeKeys
+from trainer.estimator import Estimator, ExamplesPerSecondHook, ModeKeys
 
 from . import programs
 
@@ -138,6 +138,16 @@ def test_step_counter_and_summary_saver_hooks(tmp_path):
     v1.summary.FileWriterCache.clear()
     assert set(programs.events(tmp_path / "counter")) == {"global_step/sec"}
     assert len(programs.events(tmp_path / "summaries")["by_hook"]) == 3
+
+
+def test_examples_per_second_hook(tmp_path):
+    hook = ExamplesPerSecondHook(8, every_n_steps=2, output_dir=str(tmp_path / "speed"))
+    train(tmp_path / "model", hook, max_steps=5)
+    v1.summary.FileWriterCache.clear()
+    found = programs.events(tmp_path / "speed")
+    steps_per_sec, examples_per_sec = found["global_step/sec"], found["examples/sec"]
+    assert set(steps_per_sec) == set(examples_per_sec) == {3, 5}
+    assert examples_per_sec[5] == pytest.approx(8 * steps_per_sec[5])
 
 
 def test_nan_tensor_hook(tmp_path):

@@ -132,6 +132,14 @@ def test_steps_are_profiled_now_and_then(tmp_path, arguments):
     estimator.train(programs.input_fn, max_steps=3, hooks=[hook])
     (profile,) = (tmp_path / "ours").glob("plugins/profile/*/*.xplane.pb")
     assert profile.stat().st_size > 1000
+    (timeline,) = (tmp_path / "ours").glob("*.json")
+    # The cadence is that of TensorFlow 1's hook, which counts from the first step.
+    assert timeline.name == "timeline-2.json"
+    events = json.loads(timeline.read_text())["traceEvents"]
+    processes = {event["args"]["name"] for event in events if event["name"] == "process_name"}
+    assert any("CPU" in name for name in processes)
+    spans = [event for event in events if event["ph"] == "X" and event["dur"] > 0]
+    assert {(type(event["ts"]), event["pid"] < len(processes)) for event in spans} == {(float, True)}
 
 
 @ON_EACH_ENGINE
@@ -155,6 +163,7 @@ def test_a_profiler_hook_of_tensorflow_1_profiles_too(tmp_path):
 
     programs.make_estimator(tmp_path / "model", model_fn).train(programs.input_fn, max_steps=3)
     assert len(list((tmp_path / "v1").glob("plugins/profile/*/*.xplane.pb"))) == 1
+    assert [path.name for path in (tmp_path / "v1").glob("timeline-*")] == ["timeline-2.json"]
 
 
 @pytest.mark.parametrize("cadence", [{}, {"save_steps": 1, "save_secs": 1}])
