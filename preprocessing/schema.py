@@ -16,17 +16,6 @@ IMAGE_DIGEST = "image/digest"  # bytes: sha256 hex of the bytes the user gave us
 CLASS_LABEL = "image/class/label"  # int64: 0-based unless the dataset says otherwise (label_offset)
 CLASS_TEXT = "image/class/text"  # bytes: class name
 
-RECORD_KEYS = (
-    IMAGE_ENCODED,
-    IMAGE_FORMAT,
-    IMAGE_HEIGHT,
-    IMAGE_WIDTH,
-    IMAGE_FILENAME,
-    IMAGE_DIGEST,
-    CLASS_LABEL,
-    CLASS_TEXT,
-)
-
 # Files of a dataset directory.
 DATASET_INFO_FILE = "dataset.json"  # written last: a directory without it is not a dataset
 QUARANTINE_FILE = "quarantine.jsonl"  # rows that could not be used

@@ -98,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--overwrite", action="store_true", help="replace a dataset that is there")
     _add_image_arguments(parser)
+    _add_job_arguments(parser)
+    return parser
+
+
+def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--curate", action="store_true", help="report what is wrong with the images: report.html, issues.csv")
     add("--drop", metavar="ISSUES", help=f"curate, and leave out images with any of {','.join(DROPPABLE)}")
     add("--runner", default=_DEFAULT_RUNNER, help="Beam runner (%(default)s); further flags go to it")
@@ -109,7 +115,6 @@ def _parser() -> argparse.ArgumentParser:
         type=command_line.file_to_write,
         help="also write the summary to FILE as JSON",
     )
-    return parser
 
 
 def _add_image_arguments(parser: argparse.ArgumentParser) -> None:

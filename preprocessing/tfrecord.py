@@ -12,7 +12,6 @@ import google_crc32c
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
-FRAME_BYTES = _HEADER.size + _FOOTER.size
 
 
 class Readable(Protocol):

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preprocessing.command_line import CommandParser
 from trainer import accelerators, cloud_environment, config
@@ -17,6 +17,10 @@ from trainer.commands.arguments import (
 from trainer.commands.tensorflow_loading import load_tensorflow
 from trainer.errors import UserError
 
+if TYPE_CHECKING:
+    from trainer.data.records import DatasetDirectory
+    from trainer.experiment import Experiment
+
 
 def main(argv: Sequence[str]) -> int:
     """Trains to the end and returns the exit status."""
@@ -28,25 +32,13 @@ def main(argv: Sequence[str]) -> int:
     wanted = experiment_config(arguments.preset, overrides)
     load_tensorflow()
     from trainer import experiment as experiments  # noqa: PLC0415 - --help must not wait for TensorFlow
-    from trainer.commands.cloud_events import CloudEvents  # noqa: PLC0415
-    from trainer.commands.training_progress import TrainingProgress  # noqa: PLC0415
     from trainer.data import records  # noqa: PLC0415
 
     dataset = records.open_dataset(arguments.dataset)
     experiment = experiments.plan(dataset, model_dir, wanted)
     print(describe_config(wanted))
     print(accelerators.choose(wanted.loop), flush=True)
-    progress = TrainingProgress(experiment)
-    watchers = [progress, *([CloudEvents(cloud.tensorboard_dir)] if cloud.tensorboard_dir else [])]
-
-    def show_evaluation(step: int, metrics: Mapping[str, Any]) -> None:
-        for watcher in watchers:
-            watcher.show_evaluation(step, metrics)
-
-    started_secs = time.monotonic()
-    metrics = experiments.train_and_evaluate(experiment, dataset, hooks=watchers, on_evaluation=show_evaluation)
-    for watcher in watchers:
-        watcher.close()
+    metrics, speed = _train(experiment, dataset, cloud.tensorboard_dir)
     cloud_environment.report_metrics(cloud, _scalars(metrics), experiment.num_train_steps)
     print("\n" + evaluation_report.text(metrics, experiment.record.class_names))
     if cloud.export_dir:
@@ -57,13 +49,37 @@ def main(argv: Sequence[str]) -> int:
             "steps": experiment.num_train_steps,
             "split": wanted.input.eval_split,
             "accuracy": float(metrics["top_1_accuracy"]),
-            "elapsed_secs": time.monotonic() - started_secs,
-            "images_per_sec": progress.mean_images_per_sec,
+            **speed,
             "model_dir": model_dir,
         },
         arguments.summary_file,
     )
     return 0
+
+
+def _train(
+    experiment: "Experiment", dataset: "DatasetDirectory", tensorboard_dir: str
+) -> tuple[Mapping[str, Any], dict[str, float | None]]:
+    """Trains while showing how far it is; returns the metrics of the last evaluation, and how fast it went."""
+    from trainer import experiment as experiments  # noqa: PLC0415
+    from trainer.commands.cloud_events import CloudEvents  # noqa: PLC0415
+    from trainer.commands.training_progress import TrainingProgress  # noqa: PLC0415
+
+    progress = TrainingProgress(experiment)
+    watchers = [progress, *([CloudEvents(tensorboard_dir)] if tensorboard_dir else [])]
+
+    def show_evaluation(step: int, metrics: Mapping[str, Any]) -> None:
+        for watcher in watchers:
+            watcher.show_evaluation(step, metrics)
+
+    started_secs = time.monotonic()
+    metrics = experiments.train_and_evaluate(experiment, dataset, hooks=watchers, on_evaluation=show_evaluation)
+    for watcher in watchers:
+        watcher.close()
+    return metrics, {
+        "elapsed_secs": time.monotonic() - started_secs,
+        "images_per_sec": progress.mean_images_per_sec,
+    }
 
 
 def _parser() -> CommandParser:
