@@ -57,7 +57,7 @@ class Window:
 def max_pool_gradient(inputs: Any, gradients: Any, windows: Sequence[Window]) -> Any:
     """Returns the gradient of max-pooling with respect to `inputs`; a window's goes to its first maximum.
 
-    Each input adds up, in float32, what it gets from the windows that it lies in. `stablehlo.select_and_scatter` says
+    Each input adds up, in float32 at least, what it gets from the windows that it lies in. `stablehlo.select_and_scatter` says
     the same from the windows' side, where several may write to one input.
 
     Args:
@@ -67,9 +67,9 @@ def max_pool_gradient(inputs: Any, gradients: Any, windows: Sequence[Window]) ->
     """
     # The barrier keeps the places, a byte for each output, from being computed again for each input.
     places = jax.lax.optimization_barrier(_places_of_maxima(inputs, gradients.shape, windows)).astype(jnp.int32)
-    gradients = gradients.astype(jnp.float32)
+    gradients = gradients.astype(jnp.promote_types(inputs.dtype, jnp.float32))
     cells = tuple(-(-size // window.stride) for size, window in zip(inputs.shape, windows, strict=True))
-    total = jnp.zeros(_split_shape(cells, windows), jnp.float32)
+    total = jnp.zeros(_split_shape(cells, windows), gradients.dtype)
     for shifts in itertools.product(*(window.shifts for window in windows)):
         arriving = _for_cells(gradients, shifts, cells, windows)
         is_maximum = _for_cells(places, shifts, cells, windows) == _places_in_window(shifts, cells, windows)
