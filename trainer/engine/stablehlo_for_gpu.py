@@ -57,8 +57,8 @@ class Window:
 def max_pool_gradient(inputs: Any, gradients: Any, windows: Sequence[Window]) -> Any:
     """Returns the gradient of max-pooling with respect to `inputs`; a window's goes to its first maximum.
 
-    Each input adds up, in float32 at least, what it gets from the windows that it lies in. `stablehlo.select_and_scatter` says
-    the same from the windows' side, where several may write to one input.
+    Each input adds up, in float32 at least, what it gets from the windows that it lies in. From the windows' side, as
+    `stablehlo.select_and_scatter` says it, several may write to one input.
 
     Args:
       inputs: `[batch, height, width, channels]`, or other axes; floating point.
