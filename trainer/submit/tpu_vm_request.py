@@ -4,6 +4,7 @@ Reference: https://cloud.google.com/tpu/docs/reference/rest/v2/projects.location
 """
 
 import dataclasses
+import math
 import pathlib
 import re
 import urllib.parse
@@ -42,7 +43,7 @@ class TpuVmOptions:
         if not _NAME.fullmatch(self.name):
             remedy = "write lower-case letters, digits and -, at most 63, a letter first"
             raise UserError("not a name for a TPU", where=f"--name={self.name}", remedy=remedy)
-        if self.max_hours <= 0:
+        if not 0 < self.max_hours < math.inf:
             raise UserError("out of range", where=f"--max_hours={self.max_hours:g}", remedy="give more than 0")
 
     @property

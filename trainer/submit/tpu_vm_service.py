@@ -22,6 +22,7 @@ from trainer.submit.calls import CALL_TIMEOUT_SECS, call
 from trainer.submit.tpu_vm_request import TpuVmOptions
 
 ENDPOINT = "tpu.googleapis.com"
+_MAX_SILENT_MACHINES = 3
 EMULATOR_VARIABLE = "TPU_EMULATOR_HOST"
 _State = tpu_v2.QueuedResourceState.State
 # None: there is no such resource any more.
@@ -67,8 +68,10 @@ def run_until_done(
     command goes on following after an interruption.
 
     Raises:
-      UserError: when the cloud refuses the request, or gives it up.
+      UserError: when the cloud refuses the request, or gives it up, or several machines in a row end without a word: one
+        that may not write to Cloud Storage would be asked for, and paid, for ever.
     """
+    num_silent = 0
     while True:
         if _get(services, options) is None:
             outcome = _take_outcome(services, options)
@@ -81,6 +84,14 @@ def run_until_done(
         outcome = _take_outcome(services, options)
         if outcome is not None and not outcome.is_interrupted:
             return outcome
+        is_silent = outcome is None and storage.read_bytes(services.storage, options.log_uri) is None
+        num_silent = num_silent + 1 if is_silent else 0
+        if num_silent == _MAX_SILENT_MACHINES:
+            raise UserError(
+                f"{num_silent} TPUs in a row ended without a log or an outcome",
+                where=options.resource_name,
+                remedy="grant --service_account the roles in docs/cloud.md, or look at the serial port in the console",
+            )
         report(f"interrupted ({outcome.stop_reason if outcome else 'the TPU was taken away'}): asking for another TPU")
 
 

@@ -79,6 +79,7 @@ def test_without_an_image_the_machine_gets_the_package(capsys):
     [
         (["--name=Flowers"], "--name=Flowers: not a name for a TPU"),
         (["--max_hours=0"], "--max_hours=0: out of range"),
+        (["--max_hours=nan"], "--max_hours=nan: out of range"),
         (["--model_dir=model"], "--model_dir=model: the cloud cannot reach it"),
         (["--zone=us-central1"], "--zone=us-central1: has no TPU v5e"),
         (["--tpu_type=tpu7x:2x2x1"], "Cloud TPU creates no TPU tpu7x"),

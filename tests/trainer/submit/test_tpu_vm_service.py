@@ -86,6 +86,14 @@ def test_it_is_queued_again_until_the_training_is_done(cloud, last_state):
     assert "interrupted (preempted): asking for another TPU" in cloud.lines
 
 
+def test_machines_that_end_without_a_word_are_not_asked_for_for_ever(cloud):
+    server = TpuServer(*[[STATES.ACTIVE, STATES.SUSPENDED] for _ in range(4)])
+    with cloud.serve(server), pytest.raises(UserError, match=r"3 TPUs in a row ended .*grant --service_account"):
+        cloud.run()
+    assert len(server.created) == 3
+    assert server.resources == {}
+
+
 @pytest.mark.parametrize(("exit_status", "stop_reason"), [(1, ""), (2, ""), (143, "out of time")])
 def test_a_failure_is_not_tried_again(cloud, exit_status, stop_reason):
     server = TpuServer([STATES.ACTIVE, cloud.ends(exit_status, stop_reason)])
