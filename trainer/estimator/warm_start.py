@@ -4,6 +4,7 @@ What is taken is what TensorFlow 1's Estimator took: a path alone stands for eve
 was asked for is left out in silence.
 """
 
+import collections
 import dataclasses
 import posixpath
 import re
@@ -177,6 +178,10 @@ def _remapped(path: str, previous_name: str, variable: tf.Variable, vocabulary: 
             remedy="correct the VocabInfo",
         )
     row_of = {word: row for row, word in enumerate(old_words)}
+    if len(row_of) < len(old_words):
+        repeated = next(word for word, count in collections.Counter(old_words).items() if count > 1)
+        what = f"has the word {repeated.decode(errors='replace')!r} twice: two rows cannot both be its"
+        raise WarmStartError(what, where=vocabulary.old_vocab, remedy="leave one of them out of the vocabulary")
     for row, word in enumerate(new_words):
         if word in row_of:
             result[row] = old[row_of[word]]
@@ -193,7 +198,10 @@ def _words(path: str, size: int) -> list[bytes]:
         raise WarmStartError(
             f"has {len(words)} words, {size} were asked for", where=path, remedy="correct the VocabInfo"
         )
-    return words if size < 0 else words[:size]
+    words = words if size < 0 else words[:size]
+    if b"" in words:
+        raise WarmStartError("line is empty", where=f"{path}:{words.index(b'') + 1}", remedy="give it one word a line")
+    return words
 
 
 def _matrix(path: str, name: str, axis: int, num_words: int) -> np.ndarray:

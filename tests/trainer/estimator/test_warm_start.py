@@ -154,3 +154,22 @@ def test_rows_follow_their_words_into_a_new_vocabulary(tmp_path):
     np.testing.assert_array_equal(found["table"], [[2, 3], [9, 9], [0, 1], [9, 9]])
     with pytest.raises(WarmStartError, match="correct the VocabInfo"):
         first_values(tmp_path / "wrong", settings, embedding_model_fn(5))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("venus\n\nmars\n", "mars\n", r"old\.txt:2: line is empty; give it one word a line"),
+        ("venus\nmars\n", "mars\n\n", r"new\.txt:2: line is empty"),
+        ("venus\nmars\nvenus\n", "mars\n", r"old\.txt: has the word 'venus' twice"),
+    ],
+)
+def test_a_vocabulary_has_one_word_a_line_and_each_once(tmp_path, old, new, message):
+    programs.make_estimator(tmp_path / "old", embedding_model_fn(3)).train(programs.input_fn, steps=1)
+    paths = [tmp_path / "new.txt", tmp_path / "old.txt"]
+    for path, text in zip(paths, (new, old), strict=True):
+        path.write_text(text)
+    info = VocabInfo(str(paths[0]), -1, 0, str(paths[1]))
+    settings = WarmStartSettings(str(tmp_path / "old"), var_name_to_vocab_info={"table": info})
+    with pytest.raises(WarmStartError, match=message):
+        first_values(tmp_path, settings, embedding_model_fn(1))
