@@ -68,8 +68,8 @@ def run_until_done(
     command goes on following after an interruption.
 
     Raises:
-      UserError: when the cloud refuses the request, or gives it up, or several machines in a row end without a word: one
-        that may not write to Cloud Storage would be asked for, and paid, for ever.
+      UserError: when the cloud refuses the request, or gives it up, or several machines in a row end without a word:
+        one that may not write to Cloud Storage would be asked for, and paid, for ever.
     """
     num_silent = 0
     while True:
