@@ -76,7 +76,8 @@ def open_manifest(manifest: str, labels: tuple[str, ...] | None, allowed_prefixe
         found.add(entry.label)
         has_splits = has_splits or bool(split_name)
     if not found:
-        raise UserError("lists no images", where=manifest, remedy="write lines of path,label")
+        form = '{"path": ..., "label": ...}' if manifest.lower().endswith(_JSONL_SUFFIXES) else "path,label"
+        raise UserError("lists no images", where=manifest, remedy=f"write lines of {form}")
     root = posixpath.dirname(manifest) if storage.is_remote(manifest) else os.path.dirname(os.path.abspath(manifest))
     rules = paths.PathRules.of(root, allowed_prefixes)
     return ManifestSource(manifest, rules, labels or tuple(sorted(found)), has_splits)

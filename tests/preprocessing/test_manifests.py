@@ -109,6 +109,12 @@ def test_files_that_are_no_manifest(manifest, content, message):
         manifests.open_manifest(manifest(content), None, ())
 
 
+def test_json_that_is_not_a_line_for_each_image_says_what_to_write(tmp_path):
+    (tmp_path / "images.json").write_text('[{"path": "a.jpg", "label": "cat"}]')
+    with pytest.raises(UserError, match=r'lists no images; write lines of {"path": \.\.\., "label": \.\.\.}'):
+        manifests.open_manifest(str(tmp_path / "images.json"), None, ())
+
+
 def test_rows_carry_place_and_name(manifest, tmp_path):
     (tmp_path / "a.jpg").touch()
     source = manifests.open_manifest(manifest("a.jpg,cat,val\n/etc/passwd,cat\n"), None, ())
