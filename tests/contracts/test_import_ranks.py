@@ -37,7 +37,7 @@ RANKS = (
     ("trainer.models", "trainer.estimator"),
     ("trainer.export", "trainer.preflight"),
     ("trainer.experiment",),
-    ("trainer.search", "trainer.submit"),
+    ("trainer.submit",),
     ("trainer.commands",),
     ("trainer.task",),
 )
