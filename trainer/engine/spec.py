@@ -173,6 +173,10 @@ def _checked_spec_parts(spec: EstimatorSpec | TPUEstimatorSpec) -> Any:
     for name in required:
         if getattr(spec, name) is None:
             raise ValueError(f"Missing {name}: mode {spec.mode!r} needs {' and '.join(required)} in the spec")
+    for name, value in (spec.predictions if isinstance(spec.predictions, Mapping) else {"": spec.predictions}).items():
+        if value is not None and not tf.is_tensor(value):
+            where = f"predictions[{name!r}]" if name else "predictions"
+            raise TypeError(f"{where} must be a tensor, got {type(value).__name__}; name several: {{name: tensor}}")
     if spec.train_op is not None and not isinstance(spec.train_op, (tf.Tensor, tf.Operation, tf.Variable)):
         raise TypeError(f"train_op must be an operation or a tensor, got {type(spec.train_op).__name__}")
     if spec.export_outputs is not None and not isinstance(spec.export_outputs, Mapping):

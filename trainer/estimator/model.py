@@ -21,7 +21,7 @@ from trainer.estimator.model_state import FirstValues, ModelState, restore_names
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.run_config import RunConfig
 from trainer.estimator.session import StepSession
-from trainer.estimator.tpu_context import Deployment
+from trainer.estimator.tpu_context import BATCH_SIZE_NAMES, Deployment
 
 
 class Model:
@@ -78,12 +78,24 @@ class Model:
         return posixpath.join(self.model_dir, f"eval_{name}" if name else "eval")
 
     def streams(self, input_fn: Callable[..., Any], mode: str, start_step: int = 0) -> list[BatchStream]:
-        """Calls an input_fn as often as its deployment asks for."""
+        """Calls an input_fn as often as its deployment asks for.
+
+        Raises:
+          KeyError: it asks for the batch size of a mode that has none.
+        """
         deployment = self.deployment_of(mode)
-        return [
-            input_source.call(input_fn, self._input_arguments(deployment, mode, call, start_step), self.programs.seed)
-            for call in range(deployment.input_calls(mode))
-        ]
+        try:
+            return [
+                input_source.call(
+                    input_fn, self._input_arguments(deployment, mode, call, start_step), self.programs.seed
+                )
+                for call in range(deployment.input_calls(mode))
+            ]
+        except KeyError as error:
+            if error.args != ("batch_size",) or not self._injects_params:
+                raise
+            name = BATCH_SIZE_NAMES[mode]
+            raise KeyError(f"input_fn asks for params['batch_size']: pass {name}=... to TPUEstimator") from error
 
     def layout(self, streams: Sequence[BatchStream], mode: str) -> ReplicaLayout:
         """Returns how the batches of an input_fn reach the replicas."""

@@ -143,6 +143,7 @@ def prediction_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
     def step(batch: Any) -> StepResult:
         # A Dataset made for evaluation may have labels: they are not for the model to see.
         spec = model_call(split(batch)[0], None)
+        _check_rows(spec.predictions)
         return StepResult(
             per_replica={"predictions": spec.predictions},
             effects=Effects.REQUESTED,
@@ -150,6 +151,14 @@ def prediction_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
         )
 
     return step
+
+
+def _check_rows(predictions: Any) -> None:
+    """Refuses what cannot be concatenated over replicas."""
+    named = predictions if isinstance(predictions, Mapping) else {"predictions": predictions}
+    for name, value in named.items():
+        if replica.current().is_for_xla and value.shape.rank == 0:
+            raise ValueError(f"the prediction {name!r} is a scalar; give every prediction one row per example")
 
 
 def metrics_step(metric_fn: Callable[..., Any]) -> Callable[[Any], StepResult]:

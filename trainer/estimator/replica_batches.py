@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from trainer.engine.spec import ModeKeys
 from trainer.estimator.input_source import BatchStream
@@ -41,6 +42,7 @@ class ReplicaLayout:
         if not self.deployment.is_tpu:
             return self.element_spec
         shares = [self._share(spec, axis) for spec, axis in self._with_axes(self._element_specs)]
+        self._warn_of_another_size()
         return tf.nest.pack_sequence_as(self.element_spec, shares, expand_composites=True)
 
     def host_batches(self, streams: Sequence[BatchStream]) -> Iterator[list[tf.Tensor]]:
@@ -106,6 +108,11 @@ class ReplicaLayout:
         return [(value, axis if value.shape.rank != 0 else None) for value, axis in zip(flat, axes, strict=True)]
 
     def _share(self, spec: tf.TensorSpec, axis: int | None) -> tf.TensorSpec:
+        if spec.dtype == tf.string:
+            raise ValueError(
+                f"the input_fn returns text ({spec}), which a TPU does not take; make numbers of it in the input_fn "
+                f"(tf.lookup, tf.strings.to_hash_bucket_fast), or leave it out"
+            )
         shape = self._full_shape(spec, axis)
         if axis is not None and not self._is_element_per_replica:
             num_replicas = self.deployment.num_local_replicas
@@ -116,6 +123,17 @@ class ReplicaLayout:
                 )
             shape[axis] //= num_replicas
         return tf.TensorSpec(shape, spec.dtype)
+
+    def _warn_of_another_size(self) -> None:
+        wanted = self.deployment.input_batch_size(self.mode)
+        for spec, axis in self._with_axes(self._element_specs):
+            if axis is not None and self._full_shape(spec, axis)[axis] != wanted:
+                logging.warning(
+                    "the input_fn's batches (%s) are not of the size that was asked for, params['batch_size'] = %d",
+                    spec,
+                    wanted,
+                )
+                return
 
     def _full_shape(self, spec: tf.TensorSpec, axis: int | None) -> list[int]:
         """Returns the shape of an element; when not training the last one may be smaller, so the size is as asked."""

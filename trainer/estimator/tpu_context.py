@@ -8,7 +8,7 @@ from trainer.engine.engine import Engine
 from trainer.engine.spec import ModeKeys
 from trainer.estimator.tpu_config import InputPipelineConfig
 
-_BATCH_SIZE_NAMES = {
+BATCH_SIZE_NAMES = {
     ModeKeys.TRAIN: "train_batch_size",
     ModeKeys.EVAL: "eval_batch_size",
     ModeKeys.PREDICT: "predict_batch_size",
@@ -41,7 +41,7 @@ class Deployment:
             for mode, size in self.global_batch_sizes.items():
                 if size is not None and size % self.num_replicas:
                     raise ValueError(
-                        f"{_BATCH_SIZE_NAMES[mode]} {size} must be divisible by the number of replicas "
+                        f"{BATCH_SIZE_NAMES[mode]} {size} must be divisible by the number of replicas "
                         f"{self.num_replicas}; use {size - size % self.num_replicas or self.num_replicas}"
                     )
 
@@ -85,7 +85,7 @@ class Deployment:
     def _batch_size(self, mode: str) -> int | None:
         size = self.global_batch_sizes.get(mode)
         if size is None and self.is_tpu:
-            name = _BATCH_SIZE_NAMES[mode]
+            name = BATCH_SIZE_NAMES[mode]
             raise ValueError(f"{name} in TPUEstimator must be given to run mode {mode!r} on a TPU: pass {name}=...")
         return size
 

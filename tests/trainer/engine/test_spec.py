@@ -36,6 +36,8 @@ def test_a_spec_without_what_its_mode_needs_is_refused(spec_class, fields, messa
         ({"evaluation_hooks": [object()]}, "given in evaluation_hooks"),
         ({"prediction_hooks": [object()]}, "given in prediction_hooks"),
         ({"export_outputs": [LOSS]}, "export_outputs must be a mapping"),
+        ({"predictions": [LOSS]}, "predictions must be a tensor, got list; name several"),
+        ({"predictions": {"a": {"b": LOSS}}}, r"predictions\['a'\] must be a tensor, got dict"),
     ],
 )
 def test_a_field_of_the_wrong_type_is_refused(spec_class, fields, message):

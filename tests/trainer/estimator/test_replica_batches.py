@@ -83,6 +83,19 @@ def test_a_batch_that_cannot_be_divided_is_refused():
         _ = layout(counting(6, 3)).replica_spec
 
 
+def test_batches_of_another_size_are_warned_of(caplog):
+    _ = layout(counting(8, 4)).replica_spec
+    assert not caplog.records
+    _ = layout(counting(8, 2)).replica_spec
+    assert "not of the size that was asked for, params['batch_size'] = 4" in caplog.text
+
+
+def test_text_is_refused():
+    stream = BatchStream(tf.data.Dataset.from_tensors(["a", "b", "c", "d"]))
+    with pytest.raises(ValueError, match="returns text .* which a TPU does not take; make numbers of it"):
+        _ = layout(stream).replica_spec
+
+
 @pytest.mark.parametrize(
     ("pipeline", "batch_size"), [(InputPipelineConfig.PER_HOST_V1, 4), (InputPipelineConfig.PER_HOST_V2, 2)]
 )

@@ -104,6 +104,20 @@ def test_training_refuses_a_batch_that_replicas_cannot_share(tmp_path, arguments
         on_replicas(tmp_path, config=config, **arguments).train(programs.input_fn, steps=1)
 
 
+def test_an_input_fn_that_asks_for_a_size_that_nobody_gave_is_told_so(tmp_path):
+    estimator = programs.make_estimator(tmp_path, eval_batch_size=None)
+    with pytest.raises(KeyError, match=r"asks for params\['batch_size'\]: pass eval_batch_size=... to TPUEstimator"):
+        estimator.evaluate(programs.input_fn)
+
+
+def test_predictions_that_replicas_cannot_share_are_refused(tmp_path):
+    def model_fn(features, labels, mode, params):
+        return TPUEstimatorSpec(mode, predictions={"mean": tf.reduce_mean(programs.predicted(features))})
+
+    with pytest.raises(ValueError, match="the prediction 'mean' is a scalar; give every prediction one row"):
+        next(on_replicas(tmp_path, model_fn=model_fn).predict(programs.input_fn))
+
+
 def test_batch_sizes_are_asked_for_when_they_are_needed(tmp_path):
     estimator = on_replicas(tmp_path, eval_batch_size=None, predict_batch_size=None)
     with pytest.raises(ValueError, match="eval_batch_size in TPUEstimator must be given"):
