@@ -92,7 +92,7 @@ def test_batches_of_another_size_are_warned_of(caplog):
 
 def test_text_is_refused():
     stream = BatchStream(tf.data.Dataset.from_tensors(["a", "b", "c", "d"]))
-    with pytest.raises(ValueError, match="returns text .* which a TPU does not take; make numbers of it"):
+    with pytest.raises(ValueError, match=r"returns text .* which a TPU does not take; make numbers of it"):
         _ = layout(stream).replica_spec
 
 
