@@ -63,6 +63,7 @@ def test_deployments_work_and_cost_what_is_said(words, capsys):
     assert cost_line(capsys.readouterr().out) in DOC.splitlines()
 
 
+@pytest.mark.slow
 def test_the_conversion_works_and_costs_what_is_said(capsys):
     ((_, _, *words),) = commands("tpu-images convert ")
     assert convert_task.main([*words, "--dry_run"]) == 0

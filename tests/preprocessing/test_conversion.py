@@ -102,6 +102,7 @@ def shard_bytes(dataset) -> dict[str, bytes]:
     return {name: data for name, data in dataset.files().items() if name.endswith(".tfrecord")}
 
 
+@pytest.mark.slow
 def test_shards_do_not_depend_on_the_order_of_the_input(convert, photos, tmp_path):
     rows = [(str(path), path.parent.name) for path in sorted(photos.glob("*/*.jpg"))]
     datasets = []
@@ -121,6 +122,7 @@ def test_shards_do_not_depend_on_the_number_of_workers(convert, photos):
     assert shard_bytes(one) == shard_bytes(four)
 
 
+@pytest.mark.slow
 def test_adding_images_leaves_everybody_else_in_their_split(convert, photos):
     before = convert(photos, output="before").split_of_each_image()
     pictures.write_class_folders(photos, num_per_class=15, classes=("bird", "fish"), first_seed=1_000)
@@ -267,6 +269,7 @@ def test_other_options_do_not_overwrite_unless_asked_to(convert, photos, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "photos"]
 
 
+@pytest.mark.slow
 def test_a_damaged_dataset_is_not_taken_for_complete(convert, photos):
     dataset = convert(photos)
     next(dataset.folder.glob("train-*")).write_bytes(b"")

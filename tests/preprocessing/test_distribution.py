@@ -20,6 +20,7 @@ def test_a_checkout_is_packed_as_a_source_distribution(tmp_path):
     assert not any(name.parts[:1] == ("tests",) for name in names)
 
 
+@pytest.mark.slow
 def test_the_digest_tells_contents_not_times(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

@@ -42,7 +42,7 @@ def fingerprints(batches):
     return [image.tobytes() for features, _ in batches for image in features["image"]]
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG"])
+@pytest.mark.parametrize("image_format", [pytest.param("PNG", marks=pytest.mark.slow), "JPEG"])
 def test_training_batches_have_the_shapes_of_the_contract(make_dataset, config, image_format):
     path = make_dataset({"train": NUM_TRAIN}, image_format=image_format)
     dataset = make_input_fn(open_dataset(path), "train", "train", config)({"batch_size": BATCH})
@@ -72,6 +72,7 @@ def test_every_epoch_shows_every_example_once_in_an_order_of_its_own(make_datase
     assert fingerprints([first]) != fingerprints([second])
 
 
+@pytest.mark.slow
 def test_order_and_crops_depend_on_the_seed_alone(make_dataset, config):
     path = make_dataset({"train": NUM_TRAIN})
     tf.random.set_seed(1)
@@ -99,6 +100,7 @@ def test_hosts_share_an_epoch_without_overlap(make_dataset, config, num_hosts):
     assert len(set(fingerprints(batches))) == num_examples
 
 
+@pytest.mark.slow
 def test_hosts_resume_too(make_dataset, config):
     path = make_dataset({"train": NUM_TRAIN})
     context = host_context(2, 1)
@@ -112,7 +114,10 @@ def test_a_host_without_examples_is_an_error(make_dataset, config):
         training_batches(path, config, 1, context=host_context(2, 1))
 
 
-@pytest.mark.parametrize(("num_examples", "num_batches"), [(8, 2), (9, 3), (3, 1)])
+@pytest.mark.parametrize(
+    ("num_examples", "num_batches"),
+    [pytest.param(8, 2, marks=pytest.mark.slow), (9, 3), pytest.param(3, 1, marks=pytest.mark.slow)],
+)
 def test_evaluation_pads_the_last_batch_with_weight_zero(make_dataset, config, num_examples, num_batches):
     path = make_dataset({"test": num_examples}, num_shards=1)
     batches = take(make_input_fn(open_dataset(path), "test", "eval", config)({"batch_size": BATCH}), 100)
@@ -123,7 +128,8 @@ def test_evaluation_pads_the_last_batch_with_weight_zero(make_dataset, config, n
     assert labels[:num_examples].tolist() == [number % 3 for number in range(num_examples)]
 
 
-@pytest.mark.parametrize("num_hosts", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_hosts", [2, 3])
 def test_evaluating_hosts_run_equally_many_batches_and_count_every_example_once(make_dataset, config, num_hosts):
     path = make_dataset({"test": 11})
     input_fn = make_input_fn(open_dataset(path), "test", "eval", config)

@@ -11,7 +11,9 @@ from . import programs
 
 v1 = tf.compat.v1
 ENGINES = pytest.mark.parametrize(
-    "engine", [{}, {"use_tpu": True, "config": {"master": "mock:2"}}], ids=["tf", "mock:2"]
+    "engine",
+    [{}, pytest.param({"use_tpu": True, "config": {"master": "mock:2"}}, marks=pytest.mark.slow)],
+    ids=["tf", "mock:2"],
 )
 
 

@@ -265,6 +265,7 @@ def test_evaluation_reads_the_averages():
     assert np.ptp(before) > 0
 
 
+@pytest.mark.slow
 def test_a_label_outside_the_classes_makes_the_loss_nan():
     images, labels = batch()
     labels[3] = NUM_CLASSES
