@@ -23,6 +23,11 @@ from trainer.estimator.run_config import RunConfig
 from trainer.estimator.session import StepSession
 from trainer.estimator.tpu_context import BATCH_SIZE_NAMES, Deployment
 
+_KERAS_2_REMEDY = (
+    "Layers and cells of TensorFlow 1 need Keras 2: install tf_keras, and set TF_USE_LEGACY_KERAS=1 in the environment "
+    "before TensorFlow is imported"
+)
+
 
 class Model:
     """A model_fn with its parameters, its variables and programs, its directory and where it runs.
@@ -190,7 +195,12 @@ class Model:
                 use_tpu=deployment.is_tpu,
                 context=deployment.model_context(mode) if deployment.is_tpu else None,
             )
-        return calls.model_fn(self.model_fn, features, labels, mode, params=params, config=self.config)
+        try:
+            return calls.model_fn(self.model_fn, features, labels, mode, params=params, config=self.config)
+        except AttributeError as error:
+            if "not available with Keras 3" not in str(error):
+                raise
+            raise AttributeError(f"{error} {_KERAS_2_REMEDY}") from error
 
     def _input_arguments(self, deployment: Deployment, mode: str, call: int, start_step: int) -> Mapping[str, Any]:
         params = {} if self.params is None else self.params

@@ -1,5 +1,6 @@
 """Every way in which programs write their model_fn: each trains, resumes bit for bit, evaluates and predicts."""
 
+import os
 import shutil
 
 import keras
@@ -237,3 +238,12 @@ def test_only_the_weights_of_the_branch_that_trains_are_trainable(tmp_path):
     assert set(values) == {"frozen/bias", "shared/weights", "shared/weights/Momentum", "global_step"}
     assert values["frozen/bias"] == 1
     np.testing.assert_array_equal(np.sign(values["shared/weights"][:2]), [1, -1])
+
+
+@pytest.mark.skipif("TF_USE_LEGACY_KERAS" in os.environ, reason="tests TensorFlow as it is by default")
+def test_layers_of_tensorflow_1_without_keras_2_say_what_to_do(tmp_path):
+    def model_fn(features, labels, mode, params):
+        return v1.layers.dense(features, 1)
+
+    with pytest.raises(AttributeError, match=r"not available with Keras 3\. .* set TF_USE_LEGACY_KERAS=1"):
+        programs.make_estimator(tmp_path, model_fn).train(programs.input_fn, max_steps=1)
