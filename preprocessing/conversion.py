@@ -57,6 +57,8 @@ def convert(options: ConvertOptions, source: Source, runner_options: runner.Runn
         _run_job(staging, options, source, runner_options)
         results = pipeline.Results.from_json(storage.read_text(storage.join(staging, pipeline.RESULTS_FILE)))
         _require_few_bad_rows(results, options, staging)
+        if not results.row_counts.written:
+            raise UserError("--drop leaves no image", where=options.input, remedy="drop fewer issues")
         info = dataset_info(results, source.class_names, options)
         output.publish(staging, options.output, info)
         storage.of(options.output).remove(failed_list(options.output))

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from preprocessing import schema
+from preprocessing.errors import UserError
 from tests.preprocessing import pictures
 
 pytestmark = pytest.mark.slow
@@ -49,6 +50,15 @@ def test_what_is_dropped_is_counted_and_listed(convert, flawed):
     written = dataset.split_of_each_image()
     assert not {path for path, _ in dropped} & written.keys()
     assert dataset.info.options["curation"]["drop"] == ["exact_duplicates", "label_conflicts"]
+
+
+def test_a_dataset_without_images_is_none(convert, tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "the same.jpg").write_bytes(pictures.jpeg(0))
+    with pytest.raises(UserError, match="--drop leaves no image; drop fewer issues"):
+        convert(tmp_path / "photos", "--drop=label_conflicts")
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_the_same_command_again_finds_the_dataset(convert, flawed, capsys):
