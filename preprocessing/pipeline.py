@@ -70,14 +70,7 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
     """
     num_threads = max(storage.of(place).num_threads for place in (options.input, *options.allowed_prefixes))
     worker_options = WorkerOptions(num_threads, places.num_processes, places.progress, options.images.max_pixels)
-    rows = (
-        pipeline
-        | "ListUnits" >> beam.Create(list(source.units))
-        | "ReadRows"
-        >> beam.ParDo(transforms.ReadRows(source)).with_outputs(
-            transforms.QUARANTINED, transforms.NUM_ROWS, main="rows"
-        )
-    )
+    rows = _read_rows(pipeline, source)
     batches = rows.rows | "SpreadRows" >> beam.Reshuffle()
     select: Any = curated_steps.select if options.curation else _select
     selected = select(batches, source, options, worker_options)
@@ -108,6 +101,12 @@ def build(pipeline: beam.Pipeline, source: Source, options: ConvertOptions, plac
         row_counts = results | "RowCounts" >> beam.Map(lambda written: written.row_counts)
         write_report = curated_steps.WriteReport(source, options, places.staging)
         curated_steps.add_report(row_counts, selected, quarantined, write_report)
+
+
+def _read_rows(pipeline: beam.Pipeline, source: Source) -> Any:
+    read = beam.ParDo(transforms.ReadRows(source))
+    tagged = read.with_outputs(transforms.QUARANTINED, transforms.NUM_ROWS, main="rows")
+    return pipeline | "ListUnits" >> beam.Create(list(source.units)) | "ReadRows" >> tagged
 
 
 def _select(batches: Any, source: Source, options: ConvertOptions, worker_options: WorkerOptions) -> groups.Selected:
