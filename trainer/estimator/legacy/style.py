@@ -1,8 +1,9 @@
 """Which TensorFlow a program means by `import tensorflow as tf`.
 
 It means TensorFlow 1 if any of its modules uses a name that only TensorFlow 1 had (`tf.contrib.*`, `tf.app`,
-`tf.layers`, `tf.placeholder`, ...), and TensorFlow 2 otherwise. One answer holds for the whole program: names that both
-versions have may differ in meaning. `tensorflow.compat.v1` and `tensorflow.compat.v2` mean what they say in either.
+`tf.layers`, `tf.placeholder`, ...) or reads a dimension by `.value`, and TensorFlow 2 otherwise. One answer holds for
+the whole program: names that both versions have may differ in meaning. `tensorflow.compat.v1` and
+`tensorflow.compat.v2` mean what they say in either.
 """
 
 import ast
@@ -41,6 +42,8 @@ def of_program(script: str) -> Style:
         for line, name in _uses(tree):
             if _is_version_1_only(name):
                 return Style(1, f"{os.path.basename(path)}:{line} uses {'.'.join(['tf', *name])}")
+        if (found := _dimension_value(tree)) is not None:
+            return Style(1, f"{os.path.basename(path)}:{found} reads a dimension by .value")
     return Style(2, "no name that only TensorFlow 1 had is used")
 
 
@@ -125,6 +128,17 @@ def _uses(tree: ast.Module) -> Iterator[tuple[int, tuple[str, ...]]]:
         name = _chain(node)
         if name and name[0] in aliases:
             yield node.lineno, name[1:]  # type: ignore[attr-defined]
+
+
+def _dimension_value(tree: ast.Module) -> int | None:
+    """Returns a line like `x.shape[0].value`, `shape.dims[0].value` or `x.get_shape()[0].value`, if there is one."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Attribute) and node.attr == "value" and isinstance(node.value, ast.Subscript)):
+            continue
+        shape = node.value.value.func if isinstance(node.value.value, ast.Call) else node.value.value
+        if isinstance(shape, ast.Attribute) and shape.attr in ("dims", "get_shape", "shape"):
+            return node.lineno
+    return None
 
 
 def _chain(node: ast.AST) -> tuple[str, ...]:

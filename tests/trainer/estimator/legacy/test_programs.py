@@ -38,6 +38,24 @@ def test_a_tensorflow_1_program_trains_evaluates_predicts_and_exports(tmp_path, 
     assert serve(pixels=tf.zeros([3, 4, 4, 1]))["logits"].shape == [3, 2]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [[], ["--use_tpu", "--tpu=mock:2"]], ids=["tf", "mock:2"])
+def test_a_late_tensorflow_1_program_runs_with_its_own_layers_and_optimizer_and_converts_for_tflite(tmp_path, engine):
+    result = run("late.py", tmp_path, *engine)
+    assert result["metrics"]["global_step"] == 4
+    assert 0 <= result["metrics"]["top_1"] <= result["metrics"]["top_5"] <= 1
+    assert set(events(tmp_path / "host_call")["learning_rate"]) == {1, 2, 3, 4}
+    # Evaluation takes the averages, an export the weights themselves.
+    name = "network/dense_1/kernel"
+    weights = tf.train.load_variable(str(tmp_path), name)
+    assert np.abs(weights - tf.train.load_variable(str(tmp_path), f"{name}/ExponentialMovingAverage")).max() > 0
+    np.testing.assert_array_equal(tf.train.load_variable(f"{result['exported']}/variables/variables", name), weights)
+    encoded = tf.io.encode_jpeg(tf.zeros([9, 7, 3], tf.uint8))[tf.newaxis]
+    found = tf.saved_model.load(result["exported"]).signatures["classify"](image_bytes=encoded)
+    assert found["probabilities"].shape == [1, 8]
+    assert min(result["lite_sizes"]) > 1000
+
+
 def test_a_tensorflow_2_program_gets_keras_2_and_its_paths_into_the_estimator(tmp_path):
     assert run("regression.py", tmp_path) == {
         "step": 8,
