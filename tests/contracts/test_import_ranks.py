@@ -95,20 +95,21 @@ def room_and_rank(module: str) -> tuple[str, int] | None:
 SOURCES = sorted([*(ROOT / "trainer").rglob("*.py"), *(ROOT / "preprocessing").rglob("*.py")])
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_imports_point_one_way(path):
-    module = module_name(path)
-    here = room_and_rank(module)
-    for target in imported_modules(path):
-        there = room_and_rank(target)
+@pytest.fixture(scope="module")
+def imports() -> list[tuple[str, str]]:
+    """Every module of ours with each of those that it imports."""
+    return [(module_name(path), target) for path in SOURCES for target in imported_modules(path)]
+
+
+def test_imports_point_one_way(imports):
+    for module, target in imports:
+        here, there = room_and_rank(module), room_and_rank(target)
         if here and there and here[0] != there[0] and (here[0], there[0]) not in SAME_RANK_ALLOWED:
             assert there[1] < here[1], f"{module} (rank {here[1]}) imports {target} (rank {there[1]})"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_preprocessing_and_trainer_meet_in_few_modules(path):
-    module = module_name(path)
-    for target in imported_modules(path):
+def test_preprocessing_and_trainer_meet_in_few_modules(imports):
+    for module, target in imports:
         if module.startswith("preprocessing"):
             assert not target.startswith("trainer"), f"{module} imports {target}"
         elif target.startswith("preprocessing."):
@@ -116,10 +117,8 @@ def test_preprocessing_and_trainer_meet_in_few_modules(path):
             assert taken, f"{module} imports {target}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_reserved_packages_stay_in_their_rooms(path):
-    module = module_name(path)
-    for target in imported_modules(path):
+def test_reserved_packages_stay_in_their_rooms(imports):
+    for module, target in imports:
         for package, rooms in RESERVED_PACKAGES.items():
             if target == package or target.startswith(package + "."):
                 assert module.startswith(rooms), f"{module} loads {package}"
