@@ -11,6 +11,7 @@ from absl import logging
 
 from trainer.engine.spec import ModeKeys
 from trainer.engine.step_program import StepProgram
+from trainer.errors import UserError
 from trainer.estimator import calls, input_source, parameters
 from trainer.estimator import warm_start as warm_starts
 from trainer.estimator.checkpoints import CheckpointDirectory, RetentionPolicy
@@ -127,8 +128,11 @@ class Model:
         """Returns the checkpoint to use; None, with a warning, when the model has not been trained.
 
         Raises:
-          UserError: there are checkpoints, and none can be read.
+          UserError: there are checkpoints, and none can be read; or the one that is asked for is not there.
         """
+        # A checkpoint of TensorFlow before 0.12 is one file.
+        if path is not None and not any(map(tf.io.gfile.exists, (f"{path}.index", path))):
+            raise UserError("no such checkpoint", where=path, remedy="give its path without .index or .data-...")
         path = path or self.state.newest_path()
         if path is None:
             logging.warning("no trained model in %s: running initialization to %s", self.model_dir, purpose)

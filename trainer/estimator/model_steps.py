@@ -194,9 +194,10 @@ def _check_gradients_are_shared() -> None:
 
 def _sums_over_replicas(graph: tf.Graph) -> bool:
     """Returns whether there is such an operation, also in branches and loops (gradients may be summed up first)."""
-    graph_def = graph.as_graph_def()
-    bodies = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
-    return any(node.op == _ALL_REDUCE for body in bodies for node in body)
+    if any(operation.type == _ALL_REDUCE for operation in graph.get_operations()):
+        return True
+    bodies = graph.as_graph_def().library.function
+    return any(node.op == _ALL_REDUCE for function in bodies for node in function.node_def)
 
 
 def _replica_mean(value: tf.Tensor) -> tf.Tensor:

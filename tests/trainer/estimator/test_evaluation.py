@@ -98,6 +98,14 @@ def test_a_damaged_newest_checkpoint_is_left_aside(tmp_path):
         other.evaluate(programs.input_fn, checkpoint_path=f"{tmp_path}/model.ckpt-4")
 
 
+def test_a_checkpoint_that_is_not_there_is_refused(trained):
+    path = f"{trained.latest_checkpoint()}.data-00000"
+    with pytest.raises(UserError, match=r"data-00000: no such checkpoint; give its path without \.index"):
+        trained.evaluate(programs.input_fn, checkpoint_path=path)
+    with pytest.raises(UserError, match="no such checkpoint"):
+        next(trained.predict(programs.input_fn, checkpoint_path=path))
+
+
 def test_events_go_to_a_directory_of_their_own(trained):
     result = trained.evaluate(programs.input_fn, name="test")
     assert trained.eval_dir("test") == trained.model_dir + "/eval_test"
