@@ -10,6 +10,17 @@ from trainer.estimator.early_stopping import (
 )
 from trainer.estimator.estimator import Estimator
 from trainer.estimator.evaluator_hook import InMemoryEvaluatorHook
+from trainer.estimator.export_outputs import (
+    ClassificationOutput,
+    PredictOutput,
+    RegressionOutput,
+    ServingInputReceiver,
+    SupervisedInputReceiver,
+    TensorServingInputReceiver,
+    build_parsing_serving_input_receiver_fn,
+    build_raw_serving_input_receiver_fn,
+    build_raw_supervised_input_receiver_fn,
+)
 from trainer.estimator.exporters import BestExporter, Exporter, FinalExporter, LatestExporter
 from trainer.estimator.hooks import Progress, ProgressHook
 from trainer.estimator.inference import (
@@ -30,6 +41,7 @@ from trainer.estimator.warm_start import WarmStartSettings
 __all__ = [
     "BatchConfig",
     "BestExporter",
+    "ClassificationOutput",
     "Estimator",
     "EstimatorSpec",
     "EvalSpec",
@@ -41,16 +53,24 @@ __all__ = [
     "InputPipelineConfig",
     "LatestExporter",
     "ModeKeys",
+    "PredictOutput",
     "ProfilerHook",
     "Progress",
     "ProgressHook",
+    "RegressionOutput",
     "RunConfig",
+    "ServingInputReceiver",
+    "SupervisedInputReceiver",
     "TPUConfig",
     "TPUContext",
     "TPUEstimator",
     "TPUEstimatorSpec",
+    "TensorServingInputReceiver",
     "TrainSpec",
     "WarmStartSettings",
+    "build_parsing_serving_input_receiver_fn",
+    "build_raw_serving_input_receiver_fn",
+    "build_raw_supervised_input_receiver_fn",
     "call_computation",
     "export_estimator_savedmodel",
     "make_early_stopping_hook",

@@ -3,7 +3,7 @@
 import abc
 import json
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -204,14 +204,20 @@ def export_dirs(export_path: str) -> list[str]:
     return [posixpath.join(export_path, name) for name in sorted((n for n in names if n.isdigit()), key=int)]
 
 
-def checked(exporters: Exporter | Sequence[Exporter] | None) -> tuple[Exporter, ...]:
+def checked(exporters: Exporter | Iterable[Exporter] | None) -> tuple[Exporter, ...]:
     """Returns exporters as a tuple.
 
     Raises:
       ValueError: two have the same name, or one has none.
       TypeError: one of them is no exporter.
     """
-    as_tuple = () if exporters is None else tuple(exporters) if isinstance(exporters, (list, tuple)) else (exporters,)
+    as_tuple: tuple[Exporter, ...] = ()
+    if isinstance(exporters, Exporter):
+        as_tuple = (exporters,)
+    elif isinstance(exporters, Iterable):
+        as_tuple = tuple(exporters)
+    elif exporters is not None:
+        raise TypeError(f"`exporters` must be a list of Exporter objects, got {exporters!r}")
     names = set()
     for exporter in as_tuple:
         if not isinstance(exporter, Exporter):

@@ -187,6 +187,7 @@ def any_estimator():
         (lambda: EvalSpec(min, start_delay_secs=-1), ValueError, "start_delay_secs >= 0"),
         (lambda: EvalSpec(min, throttle_secs=-1), ValueError, "throttle_secs >= 0"),
         (lambda: EvalSpec(min, exporters=[7]), TypeError, "must be a list of Exporter"),
+        (lambda: EvalSpec(min, exporters=7), TypeError, "must be a list of Exporter"),
         (lambda: EvalSpec(min, exporters=[FinalExporter("a", min)] * 2), ValueError, "must have unique names"),
         (lambda: EvalSpec(min, exporters=FinalExporter("", min)), ValueError, "must have unique names"),
         (lambda: LatestExporter("a", min, exports_to_keep=0), ValueError, "must be a positive number"),
@@ -211,6 +212,11 @@ def test_specs_and_exporters_check_themselves(make, error, message):
 def test_defaults_are_those_of_tensorflow_1():
     spec = EvalSpec(min)
     assert (spec.steps, spec.start_delay_secs, spec.throttle_secs) == (100, 120, 600)
+
+
+def test_exporters_may_be_any_iterable():
+    exporter = FinalExporter("a", min)
+    assert EvalSpec(min, exporters=iter([exporter])).exporters == EvalSpec(min, exporters=exporter).exporters
 
 
 def test_specs_can_be_changed():
