@@ -16,6 +16,8 @@ from tensorflow.python.framework import auto_control_deps, auto_control_deps_uti
 from trainer.engine.step_graph import StepGraph
 
 _CHANGES_VARIABLE = re.compile(r"Assign\w*VariableOp|Resource(\w*Apply|Scatter|StridedSliceAssign)\w*")
+# Stateful by declaration. The last is what a Saver makes of each variable when it is built.
+_WITHOUT_EFFECT = frozenset({"Placeholder", "PlaceholderWithDefault", "DisableCopyOnRead"})
 # The resource of operations that have a side effect but no resource: prints keep their order.
 _OUTSIDE_WORLD = "outside world"
 
@@ -48,7 +50,8 @@ def required_operations(
     required = _ancestors(requested, set(boundary))
     if effects is Effects.REQUESTED:
         return required
-    loose = {operation for operation in graph.get_operations() if has_effect(operation)}
+    made_by_step = graph.traced_operations() if isinstance(graph, StepGraph) else graph.get_operations()
+    loose = {operation for operation in made_by_step if has_effect(operation)}
     if effects is Effects.LOOSE:
         loose = {operation for operation in loose - required if not _is_held(graph, operation)}
         loose -= _ancestors(_deferred(graph), required)
@@ -68,7 +71,7 @@ def writes_to(graph: tf.Graph, variables: Sequence[tf.Variable]) -> list[tf.Oper
 def has_effect(operation: tf.Operation) -> bool:
     """Returns whether running `operation` does more than compute its outputs."""
     return auto_control_deps.op_is_stateful(operation) and operation.type not in (
-        auto_control_deps_utils.RESOURCE_READ_OPS | {"Placeholder", "PlaceholderWithDefault"}
+        auto_control_deps_utils.RESOURCE_READ_OPS | _WITHOUT_EFFECT
     )
 
 

@@ -31,6 +31,16 @@ class StepGraph(func_graph.FuncGraph):
         self._values: dict[str, tf.Tensor] = {}
         self._undecided: list[tuple[tf.Operation, weakref.ref]] = []
         self._left_to_graph: set[tf.Operation] = set()
+        self._num_traced: int | None = None
+
+    def end_trace(self) -> None:
+        """Notes that what is made from now on, by hooks say, is no part of the step unless it is asked for."""
+        self._decide()
+        self._num_traced = len(self.get_operations())
+
+    def traced_operations(self) -> list[tf.Operation]:
+        """Returns the operations that the step made, in the order of the text."""
+        return self.get_operations()[: self._num_traced]
 
     def as_graph_element(self, obj: Any, allow_tensor: bool = True, allow_operation: bool = True) -> Any:
         """See `tf.Graph`; as in TensorFlow 1, `NAME:0` of a variable is its value."""

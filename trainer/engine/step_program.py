@@ -197,6 +197,7 @@ def trace_step(
             OptionalXlaContext(context.is_for_xla),
         ):
             result = step_fn(batch)
+    graph.end_trace()
     store.adopt(graph._watched_variables)
     trace = StepTrace(graph, store, (*inputs, *result.feeds), result, context, variables)
     trace.initialise()

@@ -39,6 +39,14 @@ class RetentionPolicy:
     max_to_keep: int | None = 5
     keep_every_n_hours: float = 10000
 
+    def joined(self, other: "RetentionPolicy") -> "RetentionPolicy":
+        """Returns the policy that keeps what either of two does."""
+        keeps_all = not self.max_to_keep or not other.max_to_keep
+        return RetentionPolicy(
+            None if keeps_all else max(self.max_to_keep or 0, other.max_to_keep or 0),
+            min(self.keep_every_n_hours, other.keep_every_n_hours),
+        )
+
 
 class CheckpointDirectory:
     """The checkpoints of one model_dir."""
@@ -73,6 +81,10 @@ class CheckpointDirectory:
         """
         paths = [*(self._listed() or self._on_disk()[::-1]), self.path(step)]
         return [path for path in dict.fromkeys(paths) if step_of(path) <= step and tf.io.gfile.exists(path + ".index")]
+
+    def keep_more(self, policy: RetentionPolicy) -> None:
+        """From now on keeps what `policy` asks for as well."""
+        self._policy = self._policy.joined(policy)
 
     def path(self, step: int) -> str:
         """Returns the path, without suffix, of a step's checkpoint."""

@@ -114,7 +114,7 @@ class Model:
         `init_fn`.
         """
         session = StepSession(program.trace)
-        scaffold = self._scaffold(program)
+        scaffold = self.scaffold(program)
         session.run(program.trace.initializers())
         if self._warm_start_from is not None:
             warm_starts.warm_start(self.programs.store, self._warm_start_from)
@@ -177,9 +177,9 @@ class Model:
 
     def _names_in_checkpoint(self, program: StepProgram) -> Mapping[str, str]:
         """Returns the name in a checkpoint for each variable."""
-        return restore_names(program.trace, program.variables, self._scaffold(program))
+        return restore_names(program.trace, program.variables, self.scaffold(program))
 
-    def _scaffold(self, program: StepProgram) -> Any:
+    def scaffold(self, program: StepProgram) -> Any:
         """Returns the Scaffold of a program, or None; asks for it once: it adds to a graph."""
         if id(program) not in self._scaffolds:
             make_scaffold = program.payload.make_scaffold

@@ -13,6 +13,7 @@ from trainer.engine.spec import ModeKeys
 from trainer.estimator import calls
 from trainer.estimator.cadence import Cadence
 from trainer.estimator.checkpointer import Checkpointer
+from trainer.estimator.checkpoints import RetentionPolicy
 from trainer.estimator.events import EventWriter
 from trainer.estimator.hooks import HookRunner, ProgressHook
 from trainer.estimator.host_call import HostCall
@@ -119,6 +120,7 @@ class _TrainingCall:
             self._model.state.take(self._snapshot)
         else:
             self._model.initialise(executable.program)
+        self._keep_checkpoints_of(self._model.scaffold(executable.program))
         streams = self._from_real_first_step(streams, input_fn, position)
         executable.read_state()
         self._model.state.changed()
@@ -145,6 +147,13 @@ class _TrainingCall:
         position.restart(step)
         knows_start = "start_step" in calls.argument_names(input_fn)
         return self._model.streams(input_fn, ModeKeys.TRAIN, step) if knows_start else streams
+
+    def _keep_checkpoints_of(self, scaffold: Any) -> None:
+        """Keeps the checkpoints that a Scaffold's own Saver would keep."""
+        saver = getattr(scaffold, "saver", None)
+        if saver is not None:
+            policy = RetentionPolicy(saver._max_to_keep, saver._keep_checkpoint_every_n_hours)
+            self._model.directory.keep_more(policy)
 
     def _session_hooks(self) -> list[Any]:
         """The hooks to run by TensorFlow 1's protocol: savers and progress hooks are served otherwise."""

@@ -120,16 +120,31 @@ def test_assignments_that_somebody_holds_run_on_demand_alone(store, effects):
     assert store["total"].numpy() == 8
 
 
-def test_assignments_made_after_the_trace_run_on_demand_alone(store):
+def test_what_is_made_after_the_trace_runs_on_demand_alone(store):
     def step(batch):
         return StepResult({"sum": batch + tf.Variable(0.0, name="total")}, effects=Effects.LOOSE)
 
     program = step_program.trace_step(step, tf.TensorSpec([]), store)
     with program.trace.extending():
-        assignment = v1.assign(store["total"], 9.0)
-    assert run(program.trace.program({"again": program.trace.inputs[0]}), [tf.constant(1.0)])["sum"] == 1
+        v1.assign(store["total"], 9.0)
+        v1.train.Saver()
+    variant = program.trace.program({"again": program.trace.inputs[0]})
+    assert run(variant, [tf.constant(1.0)])["sum"] == 1
     assert store["total"].numpy() == 0
-    assert assignment.op.graph is program.trace.graph
+    types = {operation.type for operation in variant.concrete_function.graph.get_operations()}
+    assert "ReadVariableOp" in types
+    assert not types & {"AssignVariableOp", "DisableCopyOnRead", "SaveV2", "RestoreV2"}
+
+
+def test_a_saver_made_by_the_step_does_not_run_with_it(store):
+    def step(batch):
+        total = tf.Variable(0.0, name="total")
+        v1.train.Saver()
+        return StepResult({"sum": batch + total}, effects=Effects.LOOSE)
+
+    program = step_program.trace_step(step, tf.TensorSpec([]), store)
+    types = {operation.type for operation in program.concrete_function.graph.get_operations()}
+    assert not types & {"AssignVariableOp", "DisableCopyOnRead", "SaveV2", "RestoreV2"}
 
 
 def test_reads_and_writes_of_a_variable_keep_the_order_of_the_text(store):

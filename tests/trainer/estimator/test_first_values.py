@@ -130,3 +130,14 @@ def test_first_values_without_an_initializer_are_those_of_tensorflow_1(tmp_path,
 
     programs.make_estimator(tmp_path, model_fn).train(programs.input_fn, max_steps=1)
     np.testing.assert_allclose(tf.train.load_variable(f"{tmp_path}/model.ckpt-0", name)[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("max_to_keep", "expected"), [(4, 4), (1, 2), (None, 7)])
+def test_a_scaffolds_own_saver_may_keep_more_checkpoints(tmp_path, max_to_keep, expected):
+    def model_fn(features, labels, mode, params):
+        spec = programs.model_fn(features, labels, mode, params)
+        return spec._replace(scaffold_fn=lambda: v1.train.Scaffold(saver=v1.train.Saver(max_to_keep=max_to_keep)))
+
+    config = {"save_checkpoints_steps": 1, "keep_checkpoint_max": 2}
+    programs.make_estimator(tmp_path, model_fn, config=config).train(programs.input_fn, max_steps=6)
+    assert len(list(tmp_path.glob("*.index"))) == expected
