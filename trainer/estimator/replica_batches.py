@@ -126,14 +126,14 @@ class ReplicaLayout:
 
     def _warn_of_another_size(self) -> None:
         wanted = self.deployment.input_batch_size(self.mode)
-        for spec, axis in self._with_axes(self._element_specs):
-            if axis is not None and self._full_shape(spec, axis)[axis] != wanted:
-                logging.warning(
-                    "the input_fn's batches (%s) are not of the size that was asked for, params['batch_size'] = %d",
-                    spec,
-                    wanted,
-                )
-                return
+        batched = [(spec, axis) for spec, axis in self._with_axes(self._element_specs) if axis is not None]
+        # Transposed or flat images have other sizes there; the labels beside them tell.
+        if batched and all(self._full_shape(spec, axis)[axis] != wanted for spec, axis in batched):
+            logging.warning(
+                "the input_fn's batches (%s) are not of the size that was asked for, params['batch_size'] = %d",
+                batched[0][0],
+                wanted,
+            )
 
     def _full_shape(self, spec: tf.TensorSpec, axis: int | None) -> list[int]:
         """Returns the shape of an element; when not training the last one may be smaller, so the size is as asked."""

@@ -90,6 +90,13 @@ def test_batches_of_another_size_are_warned_of(caplog):
     assert "not of the size that was asked for, params['batch_size'] = 4" in caplog.text
 
 
+@pytest.mark.parametrize("shape", [[6, 6, 3, 2], [6 * 6 * 3 * 2]], ids=["transposed", "flat"])
+def test_images_whose_first_axis_is_not_the_batch_are_not_warned_of(caplog, shape):
+    stream = BatchStream(tf.data.Dataset.from_tensors((tf.zeros(shape), [0, 1])))
+    _ = layout(stream, InputPipelineConfig.PER_HOST_V2).replica_spec
+    assert not caplog.records
+
+
 def test_text_is_refused():
     stream = BatchStream(tf.data.Dataset.from_tensors(["a", "b", "c", "d"]))
     with pytest.raises(ValueError, match=r"returns text .* which a TPU does not take; make numbers of it"):
