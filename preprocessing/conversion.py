@@ -8,7 +8,6 @@ import pathlib
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
 
 from preprocessing import output, pipeline, process_pool, progress, runner, schema, storage
 from preprocessing.dataset_info import DatasetInfo, SplitInfo
@@ -34,7 +33,8 @@ def find_existing(options: ConvertOptions, source: Source) -> Conversion | None:
     Raises:
       UserError: when something else is at the output.
     """
-    existing = output.existing_dataset(options.output)
+    with storage.failures_told("read", options.output):
+        existing = output.existing_dataset(options.output)
     if existing is None:
         return None
     if existing.options != options.to_record() or existing.class_names != source.class_names:
@@ -53,7 +53,8 @@ def convert(options: ConvertOptions, source: Source, runner_options: runner.Runn
     """
     output.require_ours(options.output)
     started_secs = time.monotonic()
-    with _output_failures(options.output), output.staging(options.output) as staging:
+    # Images that cannot be read are quarantined: what fails here is the output.
+    with storage.failures_told("written", options.output), output.staging(options.output) as staging:
         _run_job(staging, options, source, runner_options)
         results = pipeline.Results.from_json(storage.read_text(storage.join(staging, pipeline.RESULTS_FILE)))
         _require_few_bad_rows(results, options, staging)
@@ -63,15 +64,6 @@ def convert(options: ConvertOptions, source: Source, runner_options: runner.Runn
         output.publish(staging, options.output, info)
         storage.of(options.output).remove(failed_list(options.output))
     return Conversion(info, results, time.monotonic() - started_secs)
-
-
-@contextlib.contextmanager
-def _output_failures(path: str) -> Iterator[None]:
-    """Turns an error of the operating system into one line: images that cannot be read are quarantined, not raised."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror or error})", where=path) from error
 
 
 def _run_job(staging: str, options: ConvertOptions, source: Source, runner_options: runner.RunnerOptions) -> None:

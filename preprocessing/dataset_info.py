@@ -114,7 +114,7 @@ class DatasetInfo:
         return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: str) -> "DatasetInfo":
+    def from_json(cls, text: str | bytes, *, where: str) -> "DatasetInfo":
         """Parses `dataset.json`; UserError (naming the file `where`) when it is damaged or of another version."""
         try:
             fields = json.loads(text)

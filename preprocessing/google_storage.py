@@ -13,10 +13,12 @@ from typing import BinaryIO, TextIO
 import requests.adapters
 from google.api_core import exceptions as api_exceptions
 from google.auth import credentials as auth_credentials
+from google.auth import exceptions as auth_exceptions
 from google.cloud import storage as gcs
 from google.cloud.storage import retry as gcs_retry
 
 from preprocessing import storage
+from preprocessing.errors import UserError
 
 NUM_THREADS = 32
 # 1 + 2 + 4 + ... s between the tries, none after this long: a job must end.
@@ -132,11 +134,19 @@ def _client() -> gcs.Client:
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         client = gcs.Client(project="emulated", credentials=auth_credentials.AnonymousCredentials())
     else:
-        client = gcs.Client()
+        client = _client_of_user()
     adapter = requests.adapters.HTTPAdapter(pool_connections=NUM_THREADS, pool_maxsize=NUM_THREADS)
     client._http.mount("https://", adapter)
     client._http.mount("http://", adapter)
     return client
+
+
+def _client_of_user() -> gcs.Client:
+    try:
+        return gcs.Client()
+    except auth_exceptions.DefaultCredentialsError as error:
+        remedy = "run: gcloud auth application-default login"
+        raise UserError("found no credentials", where="Cloud Storage", remedy=remedy) from error
 
 
 @contextlib.contextmanager
@@ -148,5 +158,9 @@ def _standard_errors(path: str) -> Iterator[None]:
         raise FileNotFoundError(path) from error
     except (api_exceptions.Forbidden, api_exceptions.Unauthorized) as error:
         raise PermissionError(f"{path}: {error.message}") from error
-    except (api_exceptions.GoogleAPIError, requests.exceptions.RequestException) as error:
+    except (
+        api_exceptions.GoogleAPIError,
+        auth_exceptions.GoogleAuthError,
+        requests.exceptions.RequestException,
+    ) as error:
         raise OSError(f"{path}: {error}") from error

@@ -47,9 +47,10 @@ class Inspection:
 def read_info(dataset: str) -> DatasetInfo:
     """Returns the content of `dataset.json`; UserError when the folder holds none, or a damaged one."""
     path = storage.join(dataset, schema.DATASET_INFO_FILE)
-    if not storage.of(dataset).exists(path):
-        raise UserError("is not a dataset directory (it has no dataset.json)", where=dataset)
-    return DatasetInfo.from_json(storage.read_text(path), where=path)
+    with storage.failures_told("read", dataset):
+        if not storage.of(dataset).exists(path):
+            raise UserError("is not a dataset directory (it has no dataset.json)", where=dataset)
+        return DatasetInfo.from_json(storage.read_bytes(path), where=path)
 
 
 def inspect(dataset: str) -> Inspection:

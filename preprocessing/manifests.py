@@ -87,12 +87,10 @@ def read_entries(manifest: str) -> Iterator[ManifestEntry | QuarantinedRow]:
     """Yields the entries of a manifest; blank lines are none. UserError when the file is not UTF-8 text."""
     read = _read_jsonl if manifest.lower().endswith(_JSONL_SUFFIXES) else _read_csv
     try:
-        with storage.of(manifest).open_text(manifest) as file:
+        with storage.failures_told("read", manifest), storage.of(manifest).open_text(manifest) as file:
             yield from read(file, manifest)
     except UnicodeDecodeError as error:
         raise UserError("is not UTF-8 text", where=manifest, remedy="save it as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror or error})", where=manifest) from error
 
 
 def _read_csv(file: Iterator[str], manifest: str) -> Iterator[ManifestEntry | QuarantinedRow]:

@@ -42,7 +42,7 @@ def existing_dataset(output: str) -> DatasetInfo | None:
     info_file = storage.join(output, schema.DATASET_INFO_FILE)
     if not storage.of(output).exists(info_file):
         return None
-    return DatasetInfo.from_json(storage.read_text(info_file), where=info_file)
+    return DatasetInfo.from_json(storage.read_bytes(info_file), where=info_file)
 
 
 def require_ours(output: str) -> None:
@@ -80,10 +80,8 @@ def staging(output: str) -> Iterator[str]:
     """
     context = _google_staging(output) if storage.is_remote(output) else _local_staging(output)
     with contextlib.ExitStack() as stack:
-        try:
+        with storage.failures_told("written", output):
             folder = stack.enter_context(context)
-        except OSError as error:
-            raise UserError(f"cannot be written ({error.strerror or error})", where=output) from error
         yield folder
 
 

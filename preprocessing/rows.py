@@ -39,10 +39,10 @@ class Source(Protocol):
 def read_labels(path: str) -> tuple[str, ...]:
     """Returns the class names in a file with one per line; UserError when it is missing, empty or names one twice."""
     try:
-        with storage.of(path).open_text(path) as file:
+        with storage.failures_told("read", path), storage.of(path).open_text(path) as file:
             names = tuple(line.strip() for line in file if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read ({error})", where=path) from error
+    except UnicodeDecodeError as error:
+        raise UserError("is not UTF-8 text", where=path, remedy="save it as UTF-8") from error
     if not names:
         raise UserError("holds no class name", where=path, remedy="write one class name per line")
     repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None

@@ -17,9 +17,14 @@ def open_source(options: ConvertOptions) -> rows.Source:
     Raises:
       UserError: when there is nothing to read, a class folder is empty, or a row names an unknown split or label.
     """
+    labels = rows.read_labels(options.labels_file) if options.labels_file else None
+    with storage.failures_told("read", options.input):
+        return _open_input(options, labels)
+
+
+def _open_input(options: ConvertOptions, labels: tuple[str, ...] | None) -> rows.Source:
     where = options.input.rstrip("/") or "/"
     place = storage.of(where)
-    labels = rows.read_labels(options.labels_file) if options.labels_file else None
     if place.is_folder(where):
         if _is_inside(options.output, where):
             raise UserError("lies in INPUT, whose folders are classes", where=options.output, remedy="choose another")

@@ -94,10 +94,25 @@ def read_text(path: str) -> str:
         return file.read()
 
 
+def read_bytes(path: str) -> bytes:
+    """Returns the content of a file."""
+    with of(path).open_binary(path) as file:
+        return file.read()
+
+
 def write_text(path: str, text: str) -> None:
     """Writes a UTF-8 file that appears whole or not at all."""
     with of(path).create(path) as file:
         file.write(text.encode())
+
+
+@contextlib.contextmanager
+def failures_told(deed: str, path: str) -> Iterator[None]:
+    """Turns an error of the block into one line for the user: what cannot be `deed` (read, written), and why."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot be {deed} ({error.strerror or error})", where=path) from error
 
 
 class LocalStorage:

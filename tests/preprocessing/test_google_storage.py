@@ -4,7 +4,7 @@ import http.server
 
 import pytest
 
-from preprocessing import google_storage, output, reading, schema, storage, task
+from preprocessing import google_storage, inspect, output, reading, schema, storage, task
 from preprocessing.errors import UserError
 from preprocessing.quarantine import Reason, RejectedError
 from tests.google_storage import emulator
@@ -182,3 +182,49 @@ def test_lasting_failures_reject_the_image(failing_service, monkeypatch, status,
         reading.read_image("gs://photos/a.jpg", 100)
     assert caught.value.reason == reason
     assert status == 503 or len(failing_service) == 19  # nothing is gained by asking again
+
+
+@pytest.fixture
+def forbidden_service(monkeypatch):
+    """A service that refuses everything, as a bucket of somebody else does."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(403)
+            self.end_headers()
+            self.wfile.write(b'{"error": {"message": "no access for you"}}')
+
+        def log_message(self, *args):
+            pass
+
+    with cloud_servers.http_server(Handler) as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        google_storage._client.cache_clear()
+        yield
+        google_storage._client.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "where"),
+    [
+        (task.main, ["gs://other/photos", "dataset"], "gs://other/photos"),
+        (task.main, ["{photos}", "gs://other/dataset"], "gs://other/dataset"),
+        (inspect.main, ["gs://other/dataset"], "gs://other/dataset"),
+    ],
+)
+def test_a_bucket_of_somebody_else_is_one_line(forbidden_service, tmp_path, monkeypatch, command, words, where):
+    monkeypatch.chdir(tmp_path)
+    pictures.write_class_folders(tmp_path / "photos", num_per_class=1)
+    with pytest.raises(UserError, match=rf"^{where}: cannot be read \(.*no access for you"):
+        command([word.format(photos=tmp_path / "photos") for word in words])
+    assert list(tmp_path.iterdir()) == [tmp_path / "photos"]
+
+
+def test_without_credentials_it_says_how_to_get_some(monkeypatch, tmp_path):
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    google_storage._client.cache_clear()
+    with pytest.raises(UserError, match="found no credentials; run: gcloud auth application-default login"):
+        inspect.main(["gs://photos/dataset"])

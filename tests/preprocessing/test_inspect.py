@@ -91,6 +91,12 @@ def test_a_damaged_dataset_file(dataset):
         inspect.main([str(dataset)])
 
 
+def test_a_dataset_file_that_is_no_text(dataset):
+    (dataset / schema.DATASET_INFO_FILE).write_bytes(b'{"class_names": ["k\xe4tzchen"]}')
+    with pytest.raises(UserError, match=r"dataset\.json: damaged \(.*can't decode"):
+        inspect.main([str(dataset)])
+
+
 def test_a_contact_sheet_is_drawn(dataset, tmp_path):
     sheet = tmp_path / "sheet.png"
     assert inspect.main([str(dataset), "--show=9", f"--show_file={sheet}"]) == 0

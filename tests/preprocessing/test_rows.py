@@ -12,7 +12,7 @@ def test_labels_keep_their_order(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "holds no class name"), (b"ant\nbee\nant\n", "'ant' twice"), (b"\xff\xfe", "cannot be read")],
+    [(b"", "holds no class name"), (b"ant\nbee\nant\n", "'ant' twice"), (b"\xff\xfe", "is not UTF-8 text")],
 )
 def test_files_that_are_no_list_of_labels(tmp_path, content, message):
     path = tmp_path / "labels.txt"

@@ -40,11 +40,7 @@ def open_dataset(path: str | os.PathLike[str]) -> DatasetDirectory:
         raise _not_a_dataset(directory) from error
     except tf.errors.OpError as error:
         raise UserError(f"cannot be read ({error.message})", where=info_path) from error
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise UserError("damaged (not UTF-8)", where=info_path, remedy="convert the images again") from error
-    return DatasetDirectory(directory, DatasetInfo.from_json(text, where=info_path))
+    return DatasetDirectory(directory, DatasetInfo.from_json(content, where=info_path))
 
 
 def _not_a_dataset(directory: str) -> UserError:
