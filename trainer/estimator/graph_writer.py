@@ -62,10 +62,13 @@ def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf
         for name, cut in graphs.items():
             imported = _Imported(cut, copies, name)
             signatures.update({key: imported.definition(one) for key, one in cut.signatures.items()})
-        for variable, value in zip(variables, values, strict=True):
-            copies[id(variable.handle)].load(value, session)
+        initializers = [copies[id(variable.handle)].initializer for variable in variables]
+        # One run for all: a session takes its time for each new fetch.
+        session.run(initializers, {one.inputs[1]: value for one, value in zip(initializers, values, strict=True)})
         builder = v1.saved_model.Builder(directory)
-        builder.add_meta_graph_and_variables(session, [v1.saved_model.tag_constants.SERVING], signatures)
+        builder.add_meta_graph_and_variables(
+            session, [v1.saved_model.tag_constants.SERVING], signatures, strip_default_attrs=True, clear_devices=True
+        )
         builder.save()
 
 

@@ -58,7 +58,9 @@ def test_tensorflow_1_loads_it(trained, tmp_path):
 
 def named_model_fn(features, labels, mode, params):
     weights = v1.get_variable("weights", [3])
-    scaled = tf.divide(features, 2.0, name="scaled")
+    # A device that this machine does not have: exports run anywhere.
+    with tf.device("/device:GPU:7" if mode == ModeKeys.PREDICT else None):
+        scaled = tf.divide(features, 2.0, name="scaled")
     values = tf.identity(tf.linalg.matvec(scaled, weights) + tf.constant([0.5]), name="logits")
     if mode == ModeKeys.PREDICT:
         return EstimatorSpec(mode, predictions={"value": values})
