@@ -112,6 +112,14 @@ class VariableStore:
         for name, value in self._initial_local_values.items():
             self._variables[name].assign(value)
 
+    @contextlib.contextmanager
+    def keeping_local(self) -> Iterator[None]:
+        """Gives local variables back the values from before the `with` block."""
+        before = {name: self._variables[name].numpy() for name in self._initial_local_values}
+        yield
+        for name, value in before.items():
+            self._variables[name].assign(value)
+
     def adopt(self, variables: Sequence[tf.Variable]) -> None:
         """Takes in variables that were made outside any trace, such as those of a model built beforehand.
 

@@ -1,5 +1,6 @@
 """The evaluation loop: every example once, the metrics on the host."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -192,7 +193,9 @@ def _values(
     session = StepSession(program.trace)
     hooks = HookRunner([*evaluation.hooks, *program.payload.hooks], session)
     hooks.begin()
-    with holding(program):
+    # A training around it has local variables as well, of metrics or sums of its own.
+    keeping_local = model.programs.store.keeping_local() if model.is_training else contextlib.nullcontext()
+    with keeping_local, holding(program):
         evaluator.executable.read_state()
         runner = StepRunner(evaluator.executable, layout.deployment.engine)
         session.follow(runner, model.state.changed)

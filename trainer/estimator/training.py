@@ -122,6 +122,7 @@ class _TrainingCall:
             self._model.initialise(executable.program)
         self._keep_checkpoints_of(self._model.scaffold(executable.program))
         streams = self._from_real_first_step(streams, input_fn, position)
+        self._model.programs.store.reset_local()
         executable.read_state()
         self._model.state.changed()
         runner = StepRunner(executable, self._deployment.engine)

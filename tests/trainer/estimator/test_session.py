@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.estimator import InMemoryEvaluatorHook, TPUEstimatorSpec
+from trainer.estimator import Estimator, EstimatorSpec, InMemoryEvaluatorHook, ModeKeys, RunConfig, TPUEstimatorSpec
 
 from . import programs
 
@@ -83,11 +83,18 @@ def test_what_a_hook_assigns_holds_for_that_evaluation_alone(tmp_path, arguments
 
 
 class EvaluateOnSave(v1.train.CheckpointSaverListener):
-    def __init__(self, estimator):
+    def __init__(self, estimator, input_fn, **arguments):
         self.estimator = estimator
+        self.input_fn = input_fn
+        self.arguments = arguments
 
     def after_save(self, session, global_step_value):
-        self.estimator.evaluate(programs.input_fn, hooks=[Overwriting()])
+        self.estimator.evaluate(self.input_fn, **self.arguments)
+
+
+class OverwriteOnSave(EvaluateOnSave):
+    def after_save(self, session, global_step_value):
+        super().after_save(session, global_step_value)
         predicted_values(self.estimator, hooks=[Overwriting()])
 
 
@@ -95,7 +102,9 @@ def test_what_a_hook_of_an_evaluation_assigns_is_not_for_the_training_around_it(
     finals = []
     for name in ("alone", "listening", "in_memory"):
         estimator = programs.make_estimator(tmp_path / name, config={"save_checkpoints_steps": 2})
-        listeners = [EvaluateOnSave(estimator)] if name == "listening" else []
+        listeners = (
+            [OverwriteOnSave(estimator, programs.input_fn, hooks=[Overwriting()])] if name == "listening" else []
+        )
         in_memory = InMemoryEvaluatorHook(estimator, programs.input_fn, hooks=[Overwriting()], every_n_iter=2)
         hooks = [in_memory] if name == "in_memory" else []
         estimator.train(programs.input_fn, max_steps=5, saving_listeners=listeners, hooks=hooks)
@@ -127,3 +136,26 @@ def test_a_session_sees_and_changes_the_state_between_steps(tmp_path, arguments)
     assert hook.seen[0][1] != hook.seen[1][1]
     np.testing.assert_allclose(hook.seen[2][1], 7, atol=2)
     np.testing.assert_array_equal(estimator.get_variable_value("weights"), np.float32(hook.seen[2][1]))
+
+
+def counting_model_fn(features, labels, mode):
+    """Counts its steps in a variable that is not saved, as metrics do."""
+    loss = tf.reduce_mean((programs.predicted(features) - labels) ** 2)
+    count = v1.get_local_variable("count", [], initializer=v1.zeros_initializer())
+    counted = v1.assign_add(count, 1.0)
+    if mode == ModeKeys.EVAL:
+        return EstimatorSpec(mode, loss=loss, eval_metric_ops={"count": (count.read_value(), counted)})
+    with tf.control_dependencies([counted]):
+        return EstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+
+def test_local_variables_start_anew_at_each_call_and_each_call_has_its_own(tmp_path):
+    estimator = Estimator(counting_model_fn, str(tmp_path), RunConfig(save_checkpoints_steps=2))
+    counts = []
+    hook = v1.train.LoggingTensorHook(["count:0"], 1, formatter=lambda values: str(counts.append(*values.values())))
+    listener = EvaluateOnSave(estimator, whole_input_fn, steps=3)
+    for _ in range(2):
+        estimator.train(whole_input_fn, steps=4, hooks=[hook], saving_listeners=[listener])
+    assert counts == [1, 2, 3, 4] * 2
+    assert estimator.evaluate(whole_input_fn, steps=3)["count"] == 3
+    assert estimator.get_variable_names() == ["global_step", "weights", "weights/Momentum"]
