@@ -6,7 +6,7 @@ What comes after an export in programs for TensorFlow 1 asks for tensors by name
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -67,7 +67,7 @@ def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf
         session.run(initializers, {one.inputs[1]: value for one, value in zip(initializers, values, strict=True)})
         builder = v1.saved_model.Builder(directory)
         builder.add_meta_graph_and_variables(
-            session, [v1.saved_model.tag_constants.SERVING], signatures, strip_default_attrs=True, clear_devices=True
+            session, [v1.saved_model.tag_constants.SERVING], signatures, strip_default_attrs=True
         )
         builder.save()
 
@@ -87,12 +87,9 @@ class _Imported:
         arguments = source.inputs[: len(cut.feeds)]
         self._fed = {feed.name: argument.name for feed, argument in zip(cut.feeds, arguments, strict=True)}
         captures = {internal.op.name: external for external, internal in source.captures}
-        definition = source.as_graph_def()
-        nodes = [node for node in definition.node if node.name not in captures]
-        del definition.node[:]
-        definition.node.extend(nodes)
+        definition = _portable_definition(source, captures)
         taken = {operation.name for operation in self._graph.get_operations()}
-        self._prefix = "" if taken.isdisjoint(node.name for node in nodes) else f"{name}/"
+        self._prefix = "" if taken.isdisjoint(node.name for node in definition.node) else f"{name}/"
         captured = {internal: _captured(external, copies) for internal, external in captures.items()}
         tf.graph_util.import_graph_def(definition, captured, name=self._prefix.rstrip("/"))
 
@@ -122,6 +119,17 @@ class _Imported:
             return self._graph.get_tensor_by_name(self._prefix + self._fed.get(tensor.name, tensor.name))
 
         return tf.nest.map_structure(here, tensors, expand_composites=True)
+
+
+def _portable_definition(graph: tf.Graph, captures: Collection[str]) -> Any:
+    """Returns the definition of a graph without the placeholders of its captures, and without devices."""
+    definition = graph.as_graph_def()
+    kept = [node for node in definition.node if node.name not in captures]
+    del definition.node[:]
+    definition.node.extend(kept)
+    for node in (*definition.node, *(node for one in definition.library.function for node in one.node_def)):
+        node.device = ""
+    return definition
 
 
 def _captured(external: tf.Tensor, copies: Mapping[int, tf.Variable]) -> tf.Tensor:
