@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pathlib
 import select
 import sys
 from collections.abc import Callable, Sequence
@@ -42,6 +43,14 @@ def file_to_write(path: str) -> str:
     if os.path.isdir(path):
         raise UserError("is a folder", where=path, remedy="name a file")
     return _require_permission(path)
+
+
+def write_file(path: str, text: str) -> None:
+    """Writes a local UTF-8 file; UserError when the disk is full, for instance."""
+    try:
+        pathlib.Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror or error})", where=path) from error
 
 
 def folder_to_write(path: str) -> str:

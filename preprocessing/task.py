@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     print(summary.describe(finished, options.output))
     if arguments.summary_file:
         values = summary.values(finished, options.output)
-        pathlib.Path(arguments.summary_file).write_text(json.dumps(values, indent=2) + "\n")
+        command_line.write_file(arguments.summary_file, json.dumps(values, indent=2) + "\n")
     return 0
 
 

@@ -1,5 +1,6 @@
 """One experiment: this configuration, on this dataset, in this model_dir; trained and measured through TPUEstimator."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -174,7 +175,7 @@ def train_and_evaluate(
       The metrics of the last evaluation.
 
     Raises:
-      UserError: the model_dir holds another model, or a shard is damaged.
+      UserError: the model_dir holds another model, a shard is damaged, or the disk is full.
     """
     config = experiment.config
     train_input_fn = make_input_fn(dataset, config.input.train_split, ModeKeys.TRAIN, config)
@@ -182,11 +183,23 @@ def train_and_evaluate(
     model_directory.claim(experiment.model_dir, experiment.record)
     estimator = make_estimator(experiment)
     metrics: Mapping[str, Any] = {}
-    for step in _steps_to_go(experiment, estimator):
-        estimator.train(train_input_fn, max_steps=step, hooks=list(hooks))
-        metrics = estimator.evaluate(eval_input_fn)
-        on_evaluation(step, metrics)
+    with _full_disk_told(experiment.model_dir):
+        for step in _steps_to_go(experiment, estimator):
+            estimator.train(train_input_fn, max_steps=step, hooks=list(hooks))
+            metrics = estimator.evaluate(eval_input_fn)
+            on_evaluation(step, metrics)
     return metrics
+
+
+@contextlib.contextmanager
+def _full_disk_told(model_dir: str) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if "No space left on device" not in error.message:
+            raise  # memory, of the device for instance
+        remedy = "make room, and run the same command again: it goes on from the last checkpoint"
+        raise UserError("the disk is full", where=model_dir, remedy=remedy) from error
 
 
 def _steps_to_go(experiment: Experiment, estimator: TPUEstimator) -> list[int]:

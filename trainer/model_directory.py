@@ -59,7 +59,7 @@ def config_path(model_dir: str) -> str:
 def read(model_dir: str) -> ModelRecord:
     """Returns the record of an existing model; UserError when there is none."""
     path = config_path(model_dir)
-    with _errors_of_files(model_dir):
+    with failures_told("used", model_dir):
         if not tf.io.gfile.exists(path):
             raise UserError(
                 "no trained model here", where=model_dir, remedy="train one first: tpu-images train DATASET ..."
@@ -77,7 +77,7 @@ def claim(model_dir: str, record: ModelRecord) -> None:
       UserError: when it holds another model (other settings, other data), a dataset, or files that are not ours, or
         cannot be written.
     """
-    with _errors_of_files(model_dir):
+    with failures_told("used", model_dir):
         is_trained = bool(_checkpoint_files(model_dir))
         if tf.io.gfile.exists(posixpath.join(model_dir, schema.DATASET_INFO_FILE)):
             raise UserError("is a dataset", where=model_dir, remedy="give another --model_dir")
@@ -97,11 +97,12 @@ def _checkpoint_files(model_dir: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _errors_of_files(model_dir: str) -> Iterator[None]:
+def failures_told(deed: str, path: str) -> Iterator[None]:
+    """Turns an error of TensorFlow's file system into one line: what cannot be `deed` (read, written), and why."""
     try:
         yield
     except tf.errors.OpError as error:
-        raise UserError(f"cannot be used ({error.message})", where=model_dir, remedy="give another place") from error
+        raise UserError(f"cannot be {deed} ({error.message})", where=path, remedy="give another place") from error
 
 
 def _check_same_model(saved: ModelRecord, wanted: ModelRecord, model_dir: str) -> None:

@@ -4,9 +4,13 @@ import json
 import pathlib
 
 import pytest
+import tensorflow as tf
 
 from tests.end_to_end.test_main_job import SETTINGS, write_digits
-from trainer import task
+from trainer import experiment, task
+from trainer.config import ExperimentConfig
+from trainer.data import records
+from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +101,17 @@ def test_damaged_shard(capsys, dataset, tmp_path, damage):
 def test_a_batch_larger_than_the_data(capsys, dataset, tmp_path):
     words = ["train", dataset, f"--model_dir={tmp_path / 'model'}", *SETTINGS, "--global_batch_size=1000"]
     assert "fewer than one batch" in mistake(capsys, *words)
+
+
+def test_a_full_disk(dataset, tmp_path):
+    def fill(step, metrics):
+        raise tf.errors.ResourceExhaustedError(None, None, "model.ckpt-1.tempstate; No space left on device")
+
+    opened = records.open_dataset(str(dataset))
+    config = ExperimentConfig().replace(network="resnet8", image_size=8, global_batch_size=16, train_epochs=1.0)
+    planned = experiment.plan(opened, str(tmp_path / "model"), config)
+    with pytest.raises(UserError, match="model: the disk is full; make room, and run the same command again"):
+        experiment.train_and_evaluate(planned, opened, on_evaluation=fill)
 
 
 def test_a_model_that_is_not_there(capsys, tmp_path):

@@ -1,12 +1,11 @@
 """`tpu-images predict IMAGES... --export_dir=DIR`: classifies image files with an export or the latest checkpoint."""
 
 import argparse
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from preprocessing.command_line import CommandParser, file_to_write
+from preprocessing.command_line import CommandParser, file_to_write, write_file
 from trainer.commands import summary, terminal
 from trainer.commands.tensorflow_loading import load_tensorflow
 from trainer.errors import UserError
@@ -31,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     elapsed_secs = time.monotonic() - started_secs
     print(_table(found))
     if arguments.output:
-        pathlib.Path(arguments.output).write_text(predictions.to_text(found, arguments.output), encoding="utf-8")
+        write_file(arguments.output, predictions.to_text(found, arguments.output))
     num_failed = sum(bool(prediction.error) for prediction in found)
     values = {
         "images": len(found),

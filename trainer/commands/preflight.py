@@ -9,7 +9,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from preprocessing.command_line import CommandParser, folder_to_write
+from preprocessing.command_line import CommandParser, folder_to_write, write_file
 from trainer.commands.arguments import experiment_config, parse_with_settings, settings_help
 from trainer.commands.tensorflow_loading import load_tensorflow
 from trainer.commands.terminal import ProgressLine, format_duration
@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.output:
         directory = pathlib.Path(arguments.output)
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / _JSON_FILE).write_text(report.to_json(workload, verdicts))
-        (directory / _HTML_FILE).write_text(report.to_html(workload, verdicts))
+        write_file(str(directory / _JSON_FILE), report.to_json(workload, verdicts))
+        write_file(str(directory / _HTML_FILE), report.to_html(workload, verdicts))
         print(f"\nwritten: {directory / _JSON_FILE}, {directory / _HTML_FILE}")
     return PROBLEM_EXIT_STATUS if any(verdict.problem for verdict in verdicts) else 0
 

@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from preprocessing.command_line import file_to_write
+from preprocessing.command_line import file_to_write, write_file
 
 
 def add_summary_argument(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +22,7 @@ def show(title: str, values: Mapping[str, Any], summary_file: str | None) -> Non
     for name, value in values.items():
         print(f"  {name.replace('_', ' '):<{width}}  {_text(value)}")
     if summary_file:
-        pathlib.Path(summary_file).write_text(json.dumps(values, indent=2) + "\n")
+        write_file(summary_file, json.dumps(values, indent=2) + "\n")
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer import model_directory
 from trainer.errors import UserError
 from trainer.export import serving
 from trainer.export.serving import ExportedClassifier, ServingModule
@@ -80,10 +81,11 @@ def latest_version(path: str) -> str:
     Raises:
       UserError: there is none.
     """
-    if _is_export(path):
-        return path
-    names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
-    versions = [int(name.rstrip("/")) for name in names if name.rstrip("/").isdigit() and _is_export(path, name)]
+    with model_directory.failures_told("read", path):
+        if _is_export(path):
+            return path
+        names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
+        versions = [int(name.rstrip("/")) for name in names if name.rstrip("/").isdigit() and _is_export(path, name)]
     if not versions:
         raise UserError("no export here", where=path, remedy="make one: tpu-images export --model_dir=...")
     return posixpath.join(path, str(max(versions)))
@@ -106,12 +108,11 @@ def read_labels(export_dir: str) -> tuple[str, ...]:
 def _temporary_dir(base_dir: str) -> Iterator[str]:
     """A directory whose name no server takes for a version; removed if it is still there at the end."""
     path = posixpath.join(base_dir, f"{_TEMPORARY_PREFIX}{time.time_ns()}")
-    try:
+    with model_directory.failures_told("written", base_dir):
         tf.io.gfile.makedirs(path)
-    except tf.errors.OpError as error:
-        raise UserError(f"cannot be written ({error.message})", where=base_dir, remedy="give another place") from error
     try:
-        yield path
+        with model_directory.failures_told("written", base_dir):
+            yield path
     finally:
         if tf.io.gfile.exists(path):
             tf.io.gfile.rmtree(path)

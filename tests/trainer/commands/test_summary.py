@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from trainer.commands import summary
+from trainer.errors import UserError
 
 
 def test_what_was_not_measured_is_said_and_null(tmp_path, capsys):
@@ -15,3 +18,8 @@ def test_what_was_not_measured_is_said_and_null(tmp_path, capsys):
         "  accuracy        0.9877",
     ]
     assert json.loads(path.read_text()) == values
+
+
+def test_a_full_disk_is_told():
+    with pytest.raises(UserError, match="/dev/full: cannot be written"):
+        summary.show("trained", {"images": 1}, "/dev/full")

@@ -80,6 +80,11 @@ def test_a_version_that_is_empty_is_no_export(tmp_path):
         publish.latest_version(str(tmp_path))
 
 
+def test_a_place_that_cannot_be_looked_at_is_named():
+    with pytest.raises(UserError, match="s3://bucket/export: cannot be read"):
+        publish.latest_version("s3://bucket/export")
+
+
 def test_a_damaged_export_says_so(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"cannot be loaded .*; make it anew: tpu-images export"):
