@@ -15,7 +15,7 @@ from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
 from trainer.engine.tf_engine import TfEngine
 from trainer.errors import UserError
-from trainer.estimator import checkpoints, model_programs, model_steps
+from trainer.estimator import checkpoints, model_programs, model_steps, profiler_hook
 from trainer.estimator.evaluation_metrics import Accumulator
 from trainer.estimator.events import EventWriter
 from trainer.estimator.hooks import HookRunner
@@ -190,17 +190,19 @@ def _values(
     layout = model.layout(streams, ModeKeys.EVAL)
     evaluator = _evaluator(model, layout)
     program = evaluator.executable.program
+    engine = layout.deployment.engine
     session = StepSession(program.trace)
-    hooks = HookRunner([*evaluation.hooks, *program.payload.hooks], session)
-    hooks.begin()
     # A training around it has local variables as well, of metrics or sums of its own.
     keeping_local = model.programs.store.keeping_local() if model.is_training else contextlib.nullcontext()
-    with keeping_local, holding(program):
-        evaluator.executable.read_state()
-        runner = StepRunner(evaluator.executable, layout.deployment.engine)
-        session.follow(runner, model.state.changed)
-        loop = EvaluationLoop(evaluator, runner, layout, model.programs, hooks)
-        return loop.run(layout.host_batches(streams), evaluation.steps, interrupts or model.interrupts)
+    with profiler_hook.serving([*evaluation.hooks, *program.payload.hooks], engine) as session_hooks:
+        hooks = HookRunner(session_hooks, session)
+        hooks.begin()
+        with keeping_local, holding(program):
+            evaluator.executable.read_state()
+            runner = StepRunner(evaluator.executable, engine)
+            session.follow(runner, model.state.changed)
+            loop = EvaluationLoop(evaluator, runner, layout, model.programs, hooks)
+            return loop.run(layout.host_batches(streams), evaluation.steps, interrupts or model.interrupts)
 
 
 def _reported(model: Model, values: dict[str, Any], step: int, name: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
-from trainer.estimator import replica_batches
+from trainer.estimator import profiler_hook, replica_batches
 from trainer.estimator.hooks import HookRunner
 from trainer.estimator.model import Model
 from trainer.estimator.model_state import FirstValues
@@ -160,15 +160,16 @@ def predict(
     executable = model.programs.executable(ModeKeys.PREDICT, layout.replica_spec, layout.deployment)
     program = executable.program
     session = StepSession(program.trace)
-    hook_runner = HookRunner([*hooks, *program.payload.hooks], session)
-    hook_runner.begin()
-    weights = _Weights(model, path or model.first_values(program), model.programs.companion(executable, _Turns))
-    runner = StepRunner(executable, layout.deployment.engine)
-    session.follow(runner, weights.changed)
-    loop = PredictionLoop(runner, layout, hook_runner, weights.loaded)
-    for batch in loop.run(layout.host_batches(streams)):
-        chosen = selected(batch, predict_keys)
-        if yield_single_examples:
-            yield from examples(chosen)
-        else:
-            yield chosen
+    with profiler_hook.serving([*hooks, *program.payload.hooks], layout.deployment.engine) as session_hooks:
+        hook_runner = HookRunner(session_hooks, session)
+        hook_runner.begin()
+        weights = _Weights(model, path or model.first_values(program), model.programs.companion(executable, _Turns))
+        runner = StepRunner(executable, layout.deployment.engine)
+        session.follow(runner, weights.changed)
+        loop = PredictionLoop(runner, layout, hook_runner, weights.loaded)
+        for batch in loop.run(layout.host_batches(streams)):
+            chosen = selected(batch, predict_keys)
+            if yield_single_examples:
+                yield from examples(chosen)
+            else:
+                yield chosen

@@ -2,6 +2,7 @@
 
 import contextlib
 import posixpath
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -77,6 +78,17 @@ class StepProfiler(SessionRunHook):
     def close(self) -> None:
         """Ends the profile in progress, if there is one: no `after_run` does it for a step that failed."""
         self._profile.close()
+
+
+@contextlib.contextmanager
+def serving(hooks: Iterable[Any], engine: Engine) -> Iterator[list[Any]]:
+    """Gives the hooks, with what does their work in the place of `ProfilerHook`s; a profile ends with the block."""
+    served = [as_step_profiler(hook, engine) for hook in hooks]
+    with contextlib.ExitStack() as profiles:
+        for hook in served:
+            if isinstance(hook, StepProfiler):
+                profiles.callback(hook.close)
+        yield served
 
 
 def as_step_profiler(hook: Any, engine: Engine) -> Any:

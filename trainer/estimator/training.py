@@ -1,6 +1,5 @@
 """One call of `train`: from the newest checkpoint to the last step."""
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +9,8 @@ import tensorflow as tf
 from absl import logging
 
 from trainer.engine.spec import ModeKeys
-from trainer.estimator import calls
+from trainer.engine.step_program import StepProgram
+from trainer.estimator import calls, profiler_hook
 from trainer.estimator.cadence import Cadence
 from trainer.estimator.checkpointer import Checkpointer
 from trainer.estimator.checkpoints import RetentionPolicy
@@ -22,7 +22,6 @@ from trainer.estimator.input_source import BatchStream
 from trainer.estimator.model import Model
 from trainer.estimator.model_state import Snapshot
 from trainer.estimator.model_summaries import ModelSummaries
-from trainer.estimator.profiler_hook import StepProfiler, as_step_profiler
 from trainer.estimator.replica_batches import ReplicaLayout
 from trainer.estimator.session import StepSession
 from trainer.estimator.step_runner import StepRunner
@@ -113,29 +112,29 @@ class _TrainingCall:
         payload = executable.program.payload
         self._hooks += _as_new([*payload.hooks, *(payload.chief_hooks if self._is_chief else ())])
         session = StepSession(executable.program.trace)
-        session_hooks = self._session_hooks()
-        hooks = HookRunner(session_hooks, session)
-        hooks.begin()
-        if self._snapshot is not None:
-            self._model.state.take(self._snapshot)
-        else:
-            self._model.initialise(executable.program)
-        self._keep_checkpoints_of(self._model.scaffold(executable.program))
-        streams = self._from_real_first_step(streams, input_fn, position)
-        self._model.programs.store.reset_local()
-        executable.read_state()
-        self._model.state.changed()
-        runner = StepRunner(executable, self._deployment.engine)
-        session.follow(runner, self._model.state.changed)
-        hooks.after_create_session()
-        parts = self._parts(runner, layout, session, hooks)
-        with contextlib.ExitStack() as profiles:
-            for hook in session_hooks:
-                if isinstance(hook, StepProfiler):
-                    profiles.callback(hook.close)
+        with profiler_hook.serving(self._session_hooks(), self._deployment.engine) as session_hooks:
+            hooks = HookRunner(session_hooks, session)
+            hooks.begin()
+            self._restore(executable.program)
+            streams = self._from_real_first_step(streams, input_fn, position)
+            executable.read_state()
+            runner = StepRunner(executable, self._deployment.engine)
+            session.follow(runner, self._model.state.changed)
+            hooks.after_create_session()
+            parts = self._parts(runner, layout, session, hooks)
             TrainLoop(parts, self._settings(), self._first_step).run(layout.host_batches(streams))
         position.end()
         self._events.close()
+
+    def _restore(self, program: StepProgram) -> None:
+        """Gives the variables the values that the call begins with."""
+        if self._snapshot is not None:
+            self._model.state.take(self._snapshot)
+        else:
+            self._model.initialise(program)
+        self._model.programs.store.reset_local()
+        self._keep_checkpoints_of(self._model.scaffold(program))
+        self._model.state.changed()
 
     def _from_real_first_step(
         self, streams: list[BatchStream], input_fn: Callable[..., Any], position: InputPosition
@@ -158,8 +157,7 @@ class _TrainingCall:
 
     def _session_hooks(self) -> list[Any]:
         """The hooks to run by TensorFlow 1's protocol: savers and progress hooks are served otherwise."""
-        hooks = [hook for hook in self._hooks if not isinstance(hook, (CheckpointSaverHook, ProgressHook))]
-        return [as_step_profiler(hook, self._deployment.engine) for hook in hooks]
+        return [hook for hook in self._hooks if not isinstance(hook, (CheckpointSaverHook, ProgressHook))]
 
     def _parts(self, runner: StepRunner, layout: ReplicaLayout, session: StepSession, hooks: HookRunner) -> LoopParts:
         payload, trace = runner.program.payload, runner.program.trace

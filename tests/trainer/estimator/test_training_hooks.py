@@ -166,6 +166,17 @@ def test_a_profiler_hook_of_tensorflow_1_profiles_too(tmp_path):
     assert [path.name for path in (tmp_path / "v1").glob("timeline-*")] == ["timeline-2.json"]
 
 
+@ON_EACH_ENGINE
+def test_evaluations_and_predictions_are_profiled_too(tmp_path, arguments):
+    estimator = programs.make_estimator(tmp_path / "model", **arguments).train(programs.input_fn, max_steps=3)
+    with tf.Graph().as_default():
+        hooks = [v1.train.ProfilerHook(save_steps=1, output_dir=str(tmp_path / name)) for name in ("eval", "infer")]
+    estimator.evaluate(programs.input_fn, hooks=hooks[:1])
+    list(estimator.predict(programs.input_fn, hooks=hooks[1:]))
+    for name in ("eval", "infer"):
+        assert [path.name for path in (tmp_path / name).glob("timeline-*")] == ["timeline-3.json"]
+
+
 @pytest.mark.parametrize("cadence", [{}, {"save_steps": 1, "save_secs": 1}])
 def test_a_profiler_needs_one_cadence(cadence):
     with pytest.raises(ValueError, match="exactly one of save_steps and save_secs"):
