@@ -1,5 +1,6 @@
 """Calls the functions that a program hands in, with the arguments that each of them takes."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -52,16 +53,17 @@ def check_model_fn(model_fn: Callable[..., Any], params: Any) -> None:
 def model_fn(
     function: Callable[..., Any], features: Any, labels: Any, mode: str, *, params: Any = None, config: Any = None
 ) -> Any:
-    """Calls a model_fn.
+    """Calls a model_fn with those arguments that it takes; without parameters, `params` is empty.
 
     Raises:
       ValueError: there are labels, and it does not take any.
     """
-    offered = {"mode": mode, "params": params, "config": config}
-    if "labels" in argument_names(function):
+    names = argument_names(function)
+    offered = {"features": features, "mode": mode, "params": {} if params is None else params, "config": config}
+    if "labels" in names:
         offered["labels"] = labels
     elif labels is not None:
         raise ValueError("model_fn does not take labels, but input_fn returns labels; give it a labels argument")
-    if params is None:
-        del offered["params"]
-    return with_accepted(function, {"features": features, **offered})
+    if params is not None and "params" not in names and takes_any_keyword(function):
+        return with_accepted(functools.partial(function, params=params), offered)
+    return with_accepted(function, offered)

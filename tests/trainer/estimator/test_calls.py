@@ -47,3 +47,19 @@ def test_a_model_fn_gets_its_arguments_by_name():
         "m",
         3,
     )
+
+
+def test_a_model_fn_without_parameters_gets_none_by_name():
+    def model_fn(features, params):
+        return features, params
+
+    assert calls.model_fn(model_fn, 1, None, "train") == (1, {})
+    assert calls.model_fn(model_fn, 1, None, "train", params={"a": 2}) == (1, {"a": 2})
+
+
+def test_a_model_fn_that_takes_anything_gets_its_parameters():
+    def model_fn(features, **others):
+        return features, others
+
+    assert calls.model_fn(model_fn, 1, None, "train") == (1, {})
+    assert calls.model_fn(model_fn, 1, None, "train", params={"a": 2}) == (1, {"params": {"a": 2}})
