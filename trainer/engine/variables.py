@@ -54,6 +54,10 @@ class StoredVariable(resource_variable_ops.UninitializedVariable):
         """The value it starts from: a tensor of the latest trace's graph."""
         return self._initial_value
 
+    def eval(self, session: Any = None) -> np.ndarray:
+        """Returns the value that a session, or else the default one, sees."""
+        return (session or tf.compat.v1.get_default_session()).run(self)
+
     def _lazy_read(self, op: tf.Operation) -> Any:
         # What every assignment ends with.
         result = super()._lazy_read(op)

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from tensorflow.python.client import session as client_session
+from tensorflow.python.framework import stack
 
 from trainer.engine import effects
 from trainer.engine.step_program import StepTrace
@@ -29,7 +31,7 @@ class StateOwner(Protocol):
         """Takes over the values of the variables."""
 
 
-class StepSession:
+class StepSession(client_session.SessionInterface):
     """Evaluates tensors of a step's graph, with the batch of the latest step where they depend on it."""
 
     def __init__(self, trace: StepTrace):
@@ -43,6 +45,15 @@ class StepSession:
     def graph(self) -> tf.Graph:
         """The graph of the step."""
         return self._trace.graph
+
+    @property
+    def sess_str(self) -> str:
+        """The address of a session: none."""
+        return ""
+
+    def as_default(self) -> AbstractContextManager[Any]:
+        """Inside the `with` block `tensor.eval()` runs here."""
+        return stack.default_session(self)
 
     def follow(self, owner: StateOwner, changed: Callable[[], None]) -> None:
         """From now on `run` sees and changes the state that `owner` has, and calls `changed` when it may have."""

@@ -159,3 +159,34 @@ def test_local_variables_start_anew_at_each_call_and_each_call_has_its_own(tmp_p
     assert counts == [1, 2, 3, 4] * 2
     assert estimator.evaluate(whole_input_fn, steps=3)["count"] == 3
     assert estimator.get_variable_names() == ["global_step", "weights", "weights/Momentum"]
+
+
+class Saving(v1.train.SessionRunHook):
+    """Saves and restores by TensorFlow 1's own Saver, as hooks do that keep the best weights."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def begin(self):
+        self.saver = v1.train.Saver()
+        (self.weights,) = v1.trainable_variables()
+
+    def after_run(self, run_context, run_values):
+        self.saver.save(run_context.session, f"{self.directory}/own", run_context.session.run("global_step:0"))
+
+    def end(self, session):
+        self.last = self.weights.eval(session)
+        self.saver.restore(session, f"{self.directory}/own-2")
+        with session.as_default():
+            self.restored = self.weights.eval()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:2"}}], ids=["tf", "mock:2"])
+def test_a_saver_of_tensorflow_1_saves_and_restores_by_a_session(tmp_path, arguments):
+    estimator = programs.make_estimator(tmp_path / "model", **arguments)
+    hook = Saving(tmp_path)
+    estimator.train(programs.input_fn, max_steps=3, hooks=[hook])
+    np.testing.assert_array_equal(hook.last, estimator.get_variable_value("weights"))
+    np.testing.assert_array_equal(hook.last, tf.train.load_variable(f"{tmp_path}/own-3", "weights"))
+    np.testing.assert_array_equal(hook.restored, tf.train.load_variable(f"{tmp_path}/own-2", "weights"))
+    assert not np.array_equal(hook.last, hook.restored)
