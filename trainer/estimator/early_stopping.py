@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
+from trainer.errors import UserError
 from trainer.estimator.cadence import Cadence
 from trainer.estimator.eager import eagerly
 from trainer.estimator.hooks import SessionRunHook
@@ -143,6 +144,7 @@ def _metric_hook(
 ) -> EarlyStoppingHook:
     def should_stop() -> bool:
         results = read_eval_metrics(metric.eval_dir or estimator.eval_dir())
+        _check_reported(metric.name, results)
         values = {
             step: result[metric.name]
             for step, result in results.items()
@@ -151,6 +153,14 @@ def _metric_hook(
         return decide(values)
 
     return make_early_stopping_hook(estimator, should_stop, run_every_secs, run_every_steps)
+
+
+def _check_reported(name: str, results: Mapping[int, Mapping[str, float]]) -> None:
+    reported = sorted({tag for result in results.values() for tag in result})
+    if reported and name not in reported:
+        raise UserError(
+            f"no evaluation reports {name!r}", where="early stopping", remedy=f"take one of {', '.join(reported)}"
+        )
 
 
 def _crosses_threshold(values: Mapping[int, float], threshold: float, sign: int) -> bool:

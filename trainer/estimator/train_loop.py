@@ -12,7 +12,7 @@ from absl import logging
 from trainer.estimator.cadence import Cadence
 from trainer.estimator.checkpointer import Checkpointer
 from trainer.estimator.events import EventWriter
-from trainer.estimator.hooks import HookRunner, Progress, ProgressHook
+from trainer.estimator.hooks import HookRunner, Progress, ProgressHook, StepRequest
 from trainer.estimator.host_call import HostCall
 from trainer.estimator.interrupts import Interrupts
 from trainer.estimator.model_summaries import ModelSummaries
@@ -83,6 +83,7 @@ class TrainLoop:
         self._step = first_step
         self._unseen_losses: list[tuple[int, Any]] = []
         self._latest: Mapping[str, Any] = {}
+        self._request: StepRequest | None = None
         self._num_examples = 0
         self._speed = SpeedMeter(first_step)
         self._log_cadence = Cadence(settings.log_steps or _DEFAULT_LOOK_STEPS, None, first_step)
@@ -97,14 +98,17 @@ class TrainLoop:
                     logging.info("the input_fn's data end at step %d", self._step)
                     break
                 self._run_step(batch)
-                is_stopped = self._parts.hooks.stop_requested
-                if self._parts.interrupts.is_pending:
-                    self._save()
-                    self._parts.interrupts.raise_pending()
                 if self._log_cadence.is_due(self._step):
                     self._look()
                 if self._parts.checkpointer.is_due(self._step):
-                    is_stopped |= self._save()
+                    is_stopped = self._save()
+                # After the checkpoint, as in TensorFlow 1: hooks may look at its evaluation, and what they change is
+                # not in it.
+                self._call_hooks()
+                is_stopped |= self._parts.hooks.stop_requested
+                if self._parts.interrupts.is_pending:
+                    self._save()
+                    self._parts.interrupts.raise_pending()
             self._finish()
         return self._step
 
@@ -113,16 +117,18 @@ class TrainLoop:
 
     def _run_step(self, host_batch: Sequence[tf.Tensor]) -> None:
         parts = self._parts
-        request = parts.hooks.before_step() if parts.hooks.acts_on_steps else None
-        outputs = parts.runner.run(parts.layout.divide(host_batch), request)
+        self._request = parts.hooks.before_step() if parts.hooks.acts_on_steps else None
+        outputs = parts.runner.run(parts.layout.divide(host_batch), self._request)
         self._latest = outputs
         self._step = _step_after(self._step, outputs["global_step"])
         self._num_examples = self._settings.examples_per_step or _num_examples(host_batch)
         self._unseen_losses.append((self._step, outputs["loss"]))
         parts.summaries.add(self._step, outputs)
         parts.host_call.add(self._step, outputs)
-        if request is not None:
-            parts.hooks.after_step(outputs.get("fetches", {}))
+
+    def _call_hooks(self) -> None:
+        if self._request is not None:
+            self._parts.hooks.after_step(self._latest.get("fetches", {}))
 
     def _look(self) -> None:
         """Waits for the steps so far, and tells of the latest."""

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.estimator import TPUEstimatorSpec, WarmStartSettings, early_stopping
+from trainer.errors import UserError
+from trainer.estimator import (
+    EvalSpec,
+    TPUEstimatorSpec,
+    TrainSpec,
+    WarmStartSettings,
+    early_stopping,
+    train_and_evaluate,
+)
 from trainer.estimator.early_stopping import (
     make_early_stopping_hook,
     read_eval_metrics,
@@ -193,7 +201,7 @@ def test_others_stop_when_the_step_is_saved(tmp_path):
     estimator = programs.make_estimator(tmp_path, config={"save_checkpoints_steps": 3})
     hook = StopAtCheckpointStepHook(str(tmp_path), last_step=4, wait_after_file_check_secs=0)
     estimator.train(programs.input_fn, max_steps=20, hooks=[hook])
-    assert global_step(estimator) == 7
+    assert global_step(estimator) == 6
     with pytest.raises(ValueError, match="last_step must be specified"):
         StopAtCheckpointStepHook(str(tmp_path), None)
 
@@ -257,6 +265,25 @@ def test_early_stopping_hears_of_the_evaluations_of_its_own_training(tmp_path):
     results = read_eval_metrics(estimator.eval_dir())
     assert 0 < global_step(estimator) < 200
     assert next(step for step, result in results.items() if result["squared_error"] < 0.5) == global_step(estimator)
+
+
+def test_early_stopping_stops_at_the_checkpoint_whose_evaluation_says_so(tmp_path):
+    estimator = programs.make_estimator(tmp_path, config={"save_checkpoints_steps": 2})
+    hook = stop_if_lower_hook(estimator, "squared_error", threshold=0.5, **EVERY_STEP)
+    train_spec = TrainSpec(programs.input_fn, max_steps=200, hooks=[hook])
+    train_and_evaluate(estimator, train_spec, EvalSpec(programs.input_fn, throttle_secs=0))
+    results = read_eval_metrics(estimator.eval_dir())
+    below = [step for step, result in results.items() if result["squared_error"] < 0.5]
+    assert below == [global_step(estimator)]
+    assert below[0] % 2 == 0
+
+
+def test_early_stopping_by_a_metric_that_nobody_reports_is_refused(tmp_path):
+    estimator = programs.make_estimator(tmp_path)
+    estimator.evaluate(programs.input_fn)
+    hook = stop_if_lower_hook(estimator, "sqared_error", threshold=0.5, **EVERY_STEP)
+    with pytest.raises(UserError, match="no evaluation reports 'sqared_error'; take one of loss, squared_error"):
+        estimator.train(programs.input_fn, max_steps=200, hooks=[hook])
 
 
 def test_early_stopping_waits_for_the_first_evaluation(tmp_path):
