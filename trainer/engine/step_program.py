@@ -73,7 +73,7 @@ class StepProgram:
 
 @dataclasses.dataclass(frozen=True)
 class StepTrace:
-    """A traced step: its graph, and the store that holds its variables."""
+    """A traced step: its graph, the store that holds its variables, and which lookup tables it has filled."""
 
     graph: func_graph.FuncGraph
     store: variable_stores.VariableStore
@@ -81,6 +81,7 @@ class StepTrace:
     result: StepResult
     context: replica.ReplicaContext
     variables: variable_stores.VariableTrace
+    filled_tables: set[tf.Operation] = dataclasses.field(default_factory=set)
 
     @contextlib.contextmanager
     def extending(self) -> Iterator[None]:
@@ -90,7 +91,12 @@ class StepTrace:
         self.initialise()
 
     def initialise(self) -> None:
-        """Gives new variables their first values."""
+        """Fills new lookup tables and gives new variables their first values."""
+        tables = self.graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
+        new_tables = [operation for operation in tables if operation not in self.filled_tables]
+        if new_tables:
+            self.function((), (), new_tables)()
+            self.filled_tables.update(new_tables)
         created = self.variables.take_created()
         if created:
             initial_values = self.function((), [variable.initial_value for variable in created])()

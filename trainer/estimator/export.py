@@ -151,14 +151,19 @@ def _cut(program: StepProgram) -> CutGraph:
     fed = tf.nest.flatten(inputs[""], expand_composites=True)
     instead = tf.nest.flatten(alternatives, expand_composites=True)
     feeds = [*fed, *(tensor for tensor in instead if tensor.op.type == "Placeholder" and not _is_in(tensor, fed))]
+    keys = tf.compat.v1.GraphKeys
+    initializers = trace.graph.get_collection(keys.TABLE_INITIALIZERS)
+    externals = {id(internal): external for external, internal in trace.graph.captures}
     return CutGraph(
-        trace.function(feeds, [outputs, instead], targets),
+        trace.function(feeds, [outputs, instead], [*targets, *initializers]),
         feeds,
         {
             f"{prefix}{name}": Signature(tensors, each, targets)
             for prefix, tensors in inputs.items()
             for name, each in outputs.items()
         },
+        initializers,
+        [externals.get(id(asset), asset) for asset in trace.graph.get_collection(keys.ASSET_FILEPATHS)],
     )
 
 

@@ -6,12 +6,15 @@ What comes after an export in programs for TensorFlow 1 asks for tensors by name
 
 import dataclasses
 import functools
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 v1 = tf.compat.v1
+
+_FILLERS_OF_TABLES = {"InitializeTableV2", "InitializeTableFromTextFileV2", "LookupTableImportV2"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +40,15 @@ class CutGraph:
         the name that it has in the trace.
       feeds: the tensors of the trace that are its arguments.
       signatures: by name; they refer to tensors of the trace.
+      initializers: operations of the trace that run when the SavedModel is loaded: they fill lookup tables.
+      assets: paths of files that become part of the SavedModel: constants of the trace, or captured by the function.
     """
 
     function: Any
     feeds: Sequence[tf.Tensor]
     signatures: Mapping[str, Signature]
+    initializers: Sequence[tf.Operation] = ()
+    assets: Sequence[tf.Tensor] = ()
 
 
 def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf.Variable]) -> None:
@@ -53,21 +60,26 @@ def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf
       variables: what the functions may have captured; the values that they have now are written.
 
     Raises:
-      ValueError: a function captured a resource that is no variable, such as a lookup table.
+      ValueError: a function captured a resource that is neither a variable nor a lookup table.
     """
     values = [variable.numpy() for variable in variables]
     with tf.Graph().as_default(), v1.Session(config=v1.ConfigProto(device_count={"GPU": 0})) as session:
         copies = {id(variable.handle): _copy_of(variable) for variable in variables}
-        signatures: dict[str, Any] = {}
-        for name, cut in graphs.items():
-            imported = _Imported(cut, copies, name)
-            signatures.update({key: imported.definition(one) for key, one in cut.signatures.items()})
+        imported = {name: _Imported(cut, copies, name) for name, cut in graphs.items()}
+        signatures = {
+            key: imported[name].definition(one) for name, cut in graphs.items() for key, one in cut.signatures.items()
+        }
         initializers = [copies[id(variable.handle)].initializer for variable in variables]
         # One run for all: a session takes its time for each new fetch.
         session.run(initializers, {one.inputs[1]: value for one, value in zip(initializers, values, strict=True)})
         builder = v1.saved_model.Builder(directory)
         builder.add_meta_graph_and_variables(
-            session, [v1.saved_model.tag_constants.SERVING], signatures, strip_default_attrs=True
+            session,
+            [v1.saved_model.tag_constants.SERVING],
+            signatures,
+            assets_collection=[asset for one in imported.values() for asset in one.assets],
+            main_op=tf.group(*(operation for one in imported.values() for operation in one.initializers)),
+            strip_default_attrs=True,
         )
         builder.save()
 
@@ -87,11 +99,20 @@ class _Imported:
         arguments = source.inputs[: len(cut.feeds)]
         self._fed = {feed.name: argument.name for feed, argument in zip(cut.feeds, arguments, strict=True)}
         captures = {internal.op.name: external for external, internal in source.captures}
-        definition = _portable_definition(source, captures)
+        definition = _portable_definition(source, captures, {f"^{one.name}" for one in cut.initializers})
         taken = {operation.name for operation in self._graph.get_operations()}
         self._prefix = "" if taken.isdisjoint(node.name for node in definition.node) else f"{name}/"
-        captured = {internal: _captured(external, copies) for internal, external in captures.items()}
-        tf.graph_util.import_graph_def(definition, captured, name=self._prefix.rstrip("/"))
+        captured = {
+            id(external): copies[id(external)].handle if id(external) in copies else _captured(external, internal)
+            for external, internal in source.captures
+        }
+        tf.graph_util.import_graph_def(
+            definition,
+            {internal: captured[id(external)] for internal, external in captures.items()},
+            name=self._prefix.rstrip("/"),
+        )
+        self.initializers = [self._graph.get_operation_by_name(self._prefix + one.name) for one in cut.initializers]
+        self.assets = [captured[id(asset)] if id(asset) in captured else self._here(asset) for asset in cut.assets]
 
     def definition(self, signature: Signature) -> Any:
         """Returns the signature for this graph."""
@@ -121,23 +142,37 @@ class _Imported:
         return tf.nest.map_structure(here, tensors, expand_composites=True)
 
 
-def _portable_definition(graph: tf.Graph, captures: Collection[str]) -> Any:
-    """Returns the definition of a graph without the placeholders of its captures, and without devices."""
+def _portable_definition(graph: tf.Graph, captures: Collection[str], not_awaited: Collection[str]) -> Any:
+    """Returns the definition of a graph for elsewhere.
+
+    It is without the placeholders of its captures, without devices and without the control inputs `not_awaited`.
+    """
     definition = graph.as_graph_def()
     kept = [node for node in definition.node if node.name not in captures]
     del definition.node[:]
     definition.node.extend(kept)
+    for node in definition.node:
+        inputs = [name for name in node.input if name not in not_awaited]
+        del node.input[:]
+        node.input.extend(inputs)
     for node in (*definition.node, *(node for one in definition.library.function for node in one.node_def)):
         node.device = ""
     return definition
 
 
-def _captured(external: tf.Tensor, copies: Mapping[int, tf.Variable]) -> tf.Tensor:
-    if id(external) in copies:
-        return copies[id(external)].handle
-    if external.dtype in (tf.resource, tf.variant):
+def _captured(external: tf.Tensor, internal: tf.Tensor) -> tf.Tensor:
+    """Returns what stands in the default graph for a captured tensor that is no variable."""
+    if external.dtype not in (tf.resource, tf.variant):
+        return tf.constant(external.numpy())
+    consumers = {consumer.type: consumer for consumer in internal.consumers()}
+    lookup = consumers.get("LookupTableFindV2")
+    if lookup is None or _FILLERS_OF_TABLES.isdisjoint(consumers):
         raise ValueError(
-            f"a {external.dtype.name} cannot be exported: it is neither a variable nor a constant. Lookup tables are "
-            f"not supported in an export: look values up before the features are fed"
+            f"a {external.dtype.name} cannot be exported: it is neither a variable, nor a constant, nor a lookup table "
+            f"that serving_input_receiver_fn or model_fn makes itself and fills with fixed values"
         )
-    return tf.constant(external.numpy())
+    # Tables are shared by name in a whole process: two SavedModels must not meet.
+    name = f"table_{uuid.uuid4()}"
+    return tf.raw_ops.HashTableV2(
+        key_dtype=lookup.get_attr("Tin"), value_dtype=lookup.get_attr("Tout"), shared_name=name
+    )

@@ -99,7 +99,7 @@ def test_tflite_converts_from_a_named_tensor_to_another(named):
     np.testing.assert_allclose(found, BATCH @ estimator.get_variable_value("weights") + 0.5, rtol=1e-5)
 
 
-def test_a_value_that_was_closed_over_is_exported_and_a_lookup_table_is_not(trained, tmp_path):
+def test_a_value_that_was_closed_over_is_exported(trained, tmp_path):
     offset = tf.constant([[1.0, 2.0, 3.0]])
 
     def shifted():
@@ -109,15 +109,6 @@ def test_a_value_that_was_closed_over_is_exported_and_a_lookup_table_is_not(trai
     export_dir = trained.export_saved_model(str(tmp_path / "export"), shifted)
     found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH))
     np.testing.assert_allclose(found["features"], BATCH + offset)
-
-    def looked_up():
-        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], [1.0]), 0.0)
-        words = v1.placeholder(tf.string, [None, 3])
-        return ServingInputReceiver(table.lookup(words), {"words": words})
-
-    with pytest.raises(ValueError, match="cannot be exported: it is neither a variable nor a constant"):
-        trained.export_saved_model(str(tmp_path / "tables"), looked_up)
-    assert not (tmp_path / "tables").exists()
 
 
 def test_exports_are_numbered_by_time_and_nothing_else_is_left(trained, tmp_path):
