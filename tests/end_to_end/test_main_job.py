@@ -138,9 +138,9 @@ def test_the_same_command_again_goes_on_and_another_configuration_is_refused(dat
     assert set(model_dir.glob("model.ckpt-*.index")) > first_checkpoints
     before = {path: path.read_bytes() for path in model_dir.glob("*") if path.is_file()}
     capsys.readouterr()
-    assert run(*command, "--train_epochs=2", "--base_learning_rate=0.5") == 2
+    assert run(*command, "--train_epochs=2", "--weight_decay=0.5") == 2
     error = capsys.readouterr().err.strip()
-    assert "base_learning_rate=0.1 (now 0.5)" in error
+    assert "weight_decay=0.0001 (now 0.5)" in error
     assert "\n" not in error
     assert {path: path.read_bytes() for path in model_dir.glob("*") if path.is_file()} == before
 
