@@ -19,6 +19,7 @@ from google.protobuf import text_format
 from tensorflow.python.training import checkpoint_state_pb2
 
 from trainer.errors import UserError
+from trainer.estimator import variable_parts
 
 STATE_FILE = "checkpoint"
 _PREFIX = "model.ckpt"
@@ -207,12 +208,13 @@ def remove(path: str) -> None:
 
 def _write(path: str, values: Mapping[str, Any]) -> None:
     temporary = f"{path}.tmp"
-    names = sorted(values)
+    names_and_slices = {name: variable_parts.name_and_slice(name, value) for name, value in values.items()}
+    order = sorted(values, key=lambda name: names_and_slices[name])
     tf.raw_ops.SaveV2(
         prefix=temporary,
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=[tf.convert_to_tensor(values[name]) for name in names],
+        tensor_names=[names_and_slices[name][0] for name in order],
+        shape_and_slices=[names_and_slices[name][1] for name in order],
+        tensors=[tf.convert_to_tensor(values[name]) for name in order],
     )
     for suffix in (_DATA_SUFFIX, ".index"):
         tf.io.gfile.rename(temporary + suffix, path + suffix, overwrite=True)

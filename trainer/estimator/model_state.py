@@ -12,7 +12,7 @@ from absl import logging
 from trainer.engine.step_program import StepTrace
 from trainer.engine.variables import GLOBAL_STEP_NAME, VariableStore
 from trainer.errors import UserError
-from trainer.estimator import checkpoints
+from trainer.estimator import checkpoints, variable_parts
 from trainer.estimator.checkpoints import CheckpointDirectory
 
 
@@ -143,7 +143,8 @@ class ModelState:
         if isinstance(origin, FirstValues):
             self._assign("the first values", names, origin.values)
         else:
-            self._assign(origin, names, checkpoints.read(origin, names.values()))
+            wholes = variable_parts.names_of_wholes(self._store[name] for name in names)
+            self._assign(origin, names, checkpoints.read(origin, [*names.values(), *wholes]))
 
     @contextlib.contextmanager
     def showing(self, names: Mapping[str, str]) -> Iterator[None]:
@@ -166,22 +167,24 @@ class ModelState:
 
     def _assign(self, path: str, names: Mapping[str, str], values: Mapping[str, np.ndarray]) -> None:
         self._held = None
-        missing = sorted(other for other in names.values() if other not in values)
+        parts = {name: variable_parts.value_for(self._store[name], other, values) for name, other in names.items()}
+        found = {name: value for name, value in parts.items() if value is not None}
+        missing = sorted(other for name, other in names.items() if name not in found)
         if missing:
             raise UserError(
                 f"lacks {len(missing)} of the model's variables, {', '.join(missing[:3])}{'...' * (len(missing) > 3)}",
                 where=path,
                 remedy="it was written by another model: give another model_dir, or use warm_start_from for part of it",
             )
-        for name, other in names.items():
+        for name, value in found.items():
             variable = self._store[name]
-            if not variable.shape.is_compatible_with(values[other].shape):
+            if not variable.shape.is_compatible_with(value.shape):
                 raise UserError(
-                    f"{other} has shape {values[other].shape}, the model's {name} has {tuple(variable.shape)}",
+                    f"{names[name]} has shape {value.shape}, the model's {name} has {tuple(variable.shape)}",
                     where=path,
                     remedy="it was written by another model: give another model_dir",
                 )
-            variable.assign(values[other])
+            variable.assign(value)
 
 
 def _keeps_names(names: Mapping[str, str]) -> bool:

@@ -18,7 +18,7 @@ from tensorflow.python.training import saver as savers
 
 from trainer.engine.variables import VariableStore
 from trainer.errors import UserError
-from trainer.estimator import checkpoints
+from trainer.estimator import checkpoints, variable_parts
 from trainer.estimator.checkpoints import CheckpointDirectory
 
 VocabInfo = tf.compat.v1.train.VocabInfo
@@ -143,19 +143,22 @@ def _object_based_names(path: str, names: list[str]) -> dict[str, str]:
 
 
 def _load(store: VariableStore, path: str, names: Mapping[str, str]) -> None:
-    values = checkpoints.read(path, names.values())
-    missing = [previous for previous in names.values() if previous not in values]
+    wholes = variable_parts.names_of_wholes(store[name] for name in names)
+    read = checkpoints.read(path, [*names.values(), *wholes])
+    found = {name: variable_parts.value_for(store[name], previous, read) for name, previous in names.items()}
+    values = {name: value for name, value in found.items() if value is not None}
+    missing = [previous for name, previous in names.items() if name not in values]
     if missing:
         raise WarmStartError(f"has no variable {', '.join(missing)}", where=path, remedy=_REMEDY)
     mismatched = [
-        f"{previous} has shape {values[previous].shape}, the model's {name} has {tuple(store[name].shape)}"
-        for name, previous in names.items()
-        if not store[name].shape.is_compatible_with(values[previous].shape)
+        f"{names[name]} has shape {value.shape}, the model's {name} has {tuple(store[name].shape)}"
+        for name, value in values.items()
+        if not store[name].shape.is_compatible_with(value.shape)
     ]
     if mismatched:
         raise WarmStartError("; ".join(mismatched), where=path, remedy=_REMEDY)
-    for name, previous in names.items():
-        store[name].assign(values[previous])
+    for name, value in values.items():
+        store[name].assign(value)
 
 
 _REMEDY = "leave it out of WarmStartSettings(vars_to_warm_start=...), or name it in var_name_to_prev_var_name"
