@@ -44,7 +44,7 @@ def gradient_of(function):
     return gradient
 
 
-@pytest.mark.parametrize("dtype", [np.float32, jax.numpy.bfloat16])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(jax.numpy.bfloat16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("size", "strides", "padding"),
     [

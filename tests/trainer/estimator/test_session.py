@@ -69,7 +69,11 @@ def predicted_values(estimator, **arguments):
     return [prediction["value"] for prediction in estimator.predict(programs.input_fn, **arguments)]
 
 
-@pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:2"}}], ids=["tf", "mock:2"])
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, pytest.param({"use_tpu": True, "config": {"master": "mock:2"}}, marks=pytest.mark.slow)],
+    ids=["tf", "mock:2"],
+)
 def test_what_a_hook_assigns_holds_for_that_evaluation_alone(tmp_path, arguments):
     estimator = programs.make_estimator(tmp_path, **arguments)
     estimator.train(programs.input_fn, max_steps=2)

@@ -59,7 +59,7 @@ def distances(found, expected):
     return {name: np.linalg.norm(a - b) / np.linalg.norm(b) for name, (a, b) in zip(NAMES, pairs, strict=True)}
 
 
-@pytest.mark.parametrize("is_compiled", [False, True])
+@pytest.mark.parametrize("is_compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("mean", "tolerance"), [(0.0, 2e-5), (3.0, 5e-5), (100.0, 1e-2)])
 def test_float32_results_are_those_of_the_two_layers(mean, tolerance, is_compiled):
     """At a mean of 100 deviations the kernel's gradient is a small difference of large sums on either way."""
