@@ -24,12 +24,17 @@ class LargestBatch:
 
 @dataclasses.dataclass
 class _Bracket:
-    """The largest size known to fit with the memory it takes, and the smallest known not to."""
+    """The largest size known to fit with the memory it takes, and the smallest known not to.
+
+    `stride` is how far the search went beyond the last size where memory should have run out and did not.
+    """
 
     fitting: int = 0
     fitting_bytes: float = 0.0
     failing: int | None = None
+    num_fits: int = 0
     num_failures: int = 0
+    stride: int = 0
 
     @property
     def is_closed(self) -> bool:
@@ -43,18 +48,24 @@ class _Bracket:
         if needed_bytes is None:
             self.failing, self.num_failures = size, self.num_failures + 1
         else:
-            self.fitting, self.fitting_bytes = size, needed_bytes
+            self.fitting, self.fitting_bytes, self.num_fits = size, needed_bytes, self.num_fits + 1
 
     def next_size(self, available_bytes: float, fixed_bytes: float) -> int:
         """Returns the size to try next: where memory would run out if it grew evenly with the batch.
 
-        After a failure a little less; after several, half way between what fits and what does not.
+        After a failure a little less; after several, half way between what fits and what does not. Close to the limit
+        the compiler computes activations twice rather than keep them: where sizes fit that should not, strides double.
         """
-        if not self.fitting or self.num_failures > _MAX_PREDICTIONS:
+        if not self.fitting or self.num_failures > _MAX_PREDICTIONS or (self.stride and self.failing):
             return self._inside((self.fitting + (self.failing or 0)) // 2)
         bytes_per_example = (self.fitting_bytes - fixed_bytes) / self.fitting
         predicted = (available_bytes - fixed_bytes) / bytes_per_example
-        return self._inside(int(predicted * (1 - 2 * _TOLERANCE * self.num_failures)))
+        size = self._inside(int(predicted * (1 - 2 * _TOLERANCE * self.num_failures)))
+        if self.num_fits > 1 and not self.failing:
+            at_least = max(2 * self.stride, self.fitting // 8) if self.stride else 0
+            self.stride = max(size - self.fitting, at_least) // BATCH_MULTIPLE * BATCH_MULTIPLE
+            return self.fitting + self.stride
+        return size
 
     def _inside(self, size: int) -> int:
         size = size // BATCH_MULTIPLE * BATCH_MULTIPLE

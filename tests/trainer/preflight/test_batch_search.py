@@ -37,6 +37,18 @@ def test_memory_that_grows_unevenly():
     assert found.per_replica_batch_size == 488
 
 
+def test_few_compilations_when_the_compiler_makes_room_near_the_limit():
+    tried = []
+
+    def needed_bytes(size):
+        tried.append(size)
+        return min(10 * size, 5900 + size / 100) if size <= 1100 else None
+
+    found = batch_search.find(needed_bytes, 64, available_bytes=6000, fixed_bytes=0)
+    assert 1090 < found.per_replica_batch_size <= 1100
+    assert found.num_compilations == len(set(tried)) <= 12
+
+
 def test_nothing_fits():
     found, _ = search(fixed_bytes=1000, bytes_per_example=10, available_bytes=1010, first_size=64)
     assert found.per_replica_batch_size == 0
