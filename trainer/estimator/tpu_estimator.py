@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from absl import logging
-
 from trainer.engine.engine import Engine
 from trainer.engine.spec import ModeKeys
 from trainer.engine.tf_engine import TfEngine
@@ -80,8 +78,6 @@ class TPUEstimator(Estimator):
             raise ValueError("embedding_config_spec is not supported: use tf.nn.embedding_lookup in the model_fn")
         self._use_tpu = use_tpu
         self._eval_on_tpu = eval_on_tpu and use_tpu
-        if eval_on_tpu is False and not use_tpu:
-            logging.warning("eval_on_tpu ignored because use_tpu is False: everything runs on this machine")
         self._batch_axis = tuple(batch_axis) if batch_axis is not None else None
         self._given_engine = engine
         super().__init__(model_fn, model_dir, config, {} if params is None else params, warm_start_from)
