@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -146,6 +147,9 @@ class Evaluation:
     def __post_init__(self):
         if self.steps is not None and self.steps <= 0:
             raise ValueError(f"Must specify steps > 0, given: {self.steps}")
+        if self.steps is not None:
+            # Programs divide examples by the size of a batch; TensorFlow 1 took a part of a batch for a whole one.
+            object.__setattr__(self, "steps", math.ceil(self.steps))
 
 
 def evaluate(

@@ -36,6 +36,11 @@ def test_steps_limit_the_batches(trained):
     assert result["squared_error"] == pytest.approx(expected_errors(trained)[:16].mean(), rel=1e-5)
 
 
+def test_a_part_of_a_step_is_a_step(trained):
+    losses = [trained.evaluate(programs.input_fn, steps=steps)["loss"] for steps in (1.5, 2, 1.0, 1)]
+    assert losses[0] == losses[1] != losses[2] == losses[3]
+
+
 def test_evaluations_do_not_add_up(trained):
     assert trained.evaluate(programs.input_fn) == trained.evaluate(programs.input_fn)
 
