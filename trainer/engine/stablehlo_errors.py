@@ -21,6 +21,8 @@ _MAX_MESSAGE_CHARACTERS = 400
 _PYTHON_REMEDY = "Python code cannot run on the device: move it to input_fn, host_call or eval_metrics"
 _STRING_REMEDY = "strings stay on the host: move it to input_fn, host_call or eval_metrics"
 _SUMMARY_REMEDY = "return the tensor in `scalars` or `host_call` of the TPUEstimatorSpec"
+_TABLE_REMEDY = "look the values up in input_fn, and in serving_input_receiver_fn for an export"
+_LOOKUPS = ("LookupTableFindV2", "LookupTableSizeV2")
 _STATIC_REMEDY = "give every shape as a Python number; keep all elements and weigh unwanted ones with 0 (tf.where)"
 _OTHER_REMEDY = "use another operation, or move it to input_fn"
 _REMEDIES: Mapping[str, str] = types.MappingProxyType(
@@ -62,6 +64,9 @@ def explain(error: Exception, graph: tf.Graph) -> LoweringError:
     if match := _NOT_CONSTANT.search(message):
         what = f"a shape or axis of {match['type']} ({match['name']}) depends on the data"
         return _at_operation(what, match["name"], graph, _STATIC_REMEDY)
+    if "is_initialized" in message and (lookups := [one for one in graph.get_operations() if one.type in _LOOKUPS]):
+        name = lookups[0].name
+        return _at_operation(f"lookup tables ({name}) are not on the device", name, graph, _TABLE_REMEDY)
     return LoweringError(f"the step cannot be lowered for XLA: {one_line(message[:_MAX_MESSAGE_CHARACTERS])}")
 
 

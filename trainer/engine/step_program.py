@@ -93,7 +93,7 @@ class StepTrace:
     def initialise(self) -> None:
         """Fills new lookup tables and gives new variables their first values."""
         tables = self.graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
-        new_tables = [operation for operation in tables if operation not in self.filled_tables]
+        new_tables = [one for one in tables if one is not None and one not in self.filled_tables]
         if new_tables:
             self.function((), (), new_tables)()
             self.filled_tables.update(new_tables)

@@ -7,6 +7,11 @@ from trainer.engine import pjrt_engine, step_program, variables
 from trainer.engine.step_program import StepResult
 from trainer.errors import UserError
 
+
+def lookup_table():
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1], [2.0], tf.int32), 0.0)
+
+
 # Each is a line that cannot run on a TPU, and part of what the error says of it.
 OFFENDERS = {
     "string": (lambda x: tf.strings.to_number(tf.strings.as_string(x)), r"AsString.*strings stay on the host"),
@@ -15,6 +20,7 @@ OFFENDERS = {
     "data-dependent result": (lambda x: tf.boolean_mask(x, x > 0), r"its shape depends on the data.*weigh"),
     "data-dependent inside": (lambda x: tf.reduce_sum(tf.unique(x)[0]), r"its shape depends on the data.*weigh"),
     "data-dependent shape": (lambda x: tf.zeros([tf.cast(x[0], tf.int32)]), r"a shape or axis of Fill.*depends"),
+    "lookup table": (lambda x: lookup_table().lookup(tf.cast(x, tf.int32)), r"lookup tables .*not on the device"),
     "no lowering": (lambda x: tf.linalg.lu(tf.reshape(x, [2, 2]))[0], r"Lu .*use another operation"),
 }
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.estimator import EstimatorSpec, ModeKeys
+from trainer.errors import UserError
+from trainer.estimator import EstimatorSpec, ModeKeys, TPUEstimatorSpec
 from trainer.estimator.export_outputs import ServingInputReceiver, SupervisedInputReceiver
 
 from . import programs
@@ -105,3 +106,16 @@ def test_a_table_made_elsewhere_is_not_exported(make_table, tmp_path):
     with pytest.raises(ValueError, match="nor a lookup table that serving_input_receiver_fn or model_fn makes itself"):
         estimator.export_saved_model(str(tmp_path / "export"), receiver_of_words(make_table().lookup))
     assert not (tmp_path / "export").exists()
+
+
+def test_an_accelerator_has_no_tables(tmp_path):
+    def model_fn(features, labels, mode, params):
+        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([2], [1.0], tf.int32), 0.0)
+        predictions = {"value": table.lookup(tf.cast(features[:, 0], tf.int32))}
+        return TPUEstimatorSpec(mode, predictions=predictions)
+
+    estimator = programs.make_estimator(tmp_path / "model", use_tpu=True, config={"master": "mock:2"})
+    estimator.train(programs.input_fn, max_steps=1)
+    other = programs.make_estimator(tmp_path / "model", model_fn, use_tpu=True, config={"master": "mock:2"})
+    with pytest.raises(UserError, match=r"lookup tables \(.*\) are not on the device; look the values up in input_fn"):
+        next(other.predict(programs.input_fn))
