@@ -60,7 +60,7 @@ class ModelConfig(_Section):
     resnet_d_stem: bool = setting(False, "three 3x3 convolutions in place of the 7x7 one (ResNet-D)")
     resnet_d_shortcut: bool = setting(False, "average-pool before the projection shortcut (ResNet-D)")
     space_to_depth_stem: bool = setting(
-        True, "7x7/2 stem as 4x4/1 over 2x2 blocks of pixels: same result", may_change=True
+        False, "7x7/2 stem as 4x4/1 over 2x2 blocks of pixels: same result", may_change=True
     )
     se_ratio: float = setting(0.0, "squeeze-and-excitation bottleneck ratio, 0 for none", minimum=0, maximum=1)
     stochastic_depth_rate: float = setting(0.0, "drop rate of the last block (linear from 0)", minimum=0, maximum=0.95)

@@ -1,130 +1,50 @@
 """The same program in words that XLA's GPU compiler makes faster code of.
 
-TensorFlow's bridge lowers for TPUs. On a GPU two of its forms cost a ResNet-50 training step several percent each
-(docs/models.md): the gradient of max-pooling, which becomes a scatter with atomic additions, and that of a ReLU, which
-computes the ReLU once more from its operands where reading its output moves less.
+TensorFlow's bridge lowers for TPUs. On a GPU some of its forms cost a ResNet-50 training step several percent each
+(docs/models.md): the gradient of max-pooling, which becomes a scatter with atomic additions; that of a ReLU, which
+computes the ReLU once more from its operands where reading its output moves less; and the first convolution, whose
+three channels leave matrix units idle.
 """
 
-import dataclasses
 import functools
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from jax import numpy as jnp
 from jaxlib.mlir import ir
 
-from trainer.engine import stablehlo
+from trainer.engine import stablehlo, stablehlo_folded_convolution, stablehlo_max_pool
 from trainer.engine.stablehlo import Program
+from trainer.engine.stablehlo_folded_convolution import Axis
+from trainer.engine.stablehlo_max_pool import Window
 
 # One comparison for each pixel of a window is written out; of a large window the scatter is the shorter program.
 _LARGEST_WINDOW = 25
+# More channels than these fill a matrix unit by themselves.
+_MOST_CHANNELS_TO_FOLD = 4
+_FORWARD = "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"
+_KERNEL_GRADIENT = "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]"
 
 
 def for_gpu(program: Program) -> Program:
-    """Returns a program that computes what `program` does, up to the rounding of sums of gradients."""
+    """Returns a program that computes what `program` does, up to rounding."""
     return stablehlo.rewritten(program, _rewrite)
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """A pooling window along one axis; `low` and `high` are the padding, negative where the inputs are cropped."""
-
-    size: int
-    stride: int
-    low: int
-    high: int
-
-    @property
-    def shifts(self) -> tuple[int, ...]:
-        """The windows that reach into cell `c`, the inputs `c * stride` to `(c + 1) * stride - 1`: `c + shift` each."""
-        offsets = range(self.low - self.size + 1, self.low + self.stride)
-        return tuple(sorted({offset // self.stride for offset in offsets if offset % self.stride == 0}))
-
-    @property
-    def num_codes(self) -> int:
-        """Codes of a place in the window: places of neighbouring cells need their own, outside the window's."""
-        return 1 if self.size == self.stride == 1 else self.size + self.stride
-
-    def outputs(self, values: Any, axis: int, first: int, count: int) -> Any:
-        """Returns the `count` values of an axis that lie at place `first` of their windows."""
-        return jax.lax.slice_in_dim(values, first, first + (count - 1) * self.stride + 1, self.stride, axis)
-
-
-def max_pool_gradient(inputs: Any, gradients: Any, windows: Sequence[Window]) -> Any:
-    """Returns the gradient of max-pooling with respect to `inputs`; a window's goes to its first maximum.
-
-    Each input adds up, in float32 at least, what it gets from the windows that it lies in. From the windows' side, as
-    `stablehlo.select_and_scatter` says it, several may write to one input.
-
-    Args:
-      inputs: `[batch, height, width, channels]`, or other axes; floating point.
-      gradients: with respect to the outputs.
-      windows: one for each axis.
-    """
-    # The barrier keeps the places, a byte for each output, from being computed again for each input.
-    places = jax.lax.optimization_barrier(_places_of_maxima(inputs, gradients.shape, windows)).astype(jnp.int32)
-    gradients = gradients.astype(jnp.promote_types(inputs.dtype, jnp.float32))
-    cells = tuple(-(-size // window.stride) for size, window in zip(inputs.shape, windows, strict=True))
-    total = jnp.zeros(_split_shape(cells, windows), gradients.dtype)
-    for shifts in itertools.product(*(window.shifts for window in windows)):
-        arriving = _for_cells(gradients, shifts, cells, windows)
-        is_maximum = _for_cells(places, shifts, cells, windows) == _places_in_window(shifts, cells, windows)
-        total += jax.lax.select(is_maximum, arriving, jnp.zeros_like(arriving))
-    covered = [cell * window.stride for cell, window in zip(cells, windows, strict=True)]
-    return jax.lax.slice(total.astype(inputs.dtype).reshape(covered), [0] * inputs.ndim, inputs.shape)
-
-
-def _places_of_maxima(inputs: Any, output_shape: Sequence[int], windows: Sequence[Window]) -> Any:
-    """Returns for each window the code of the place of its first maximum, in the smallest dtype that has room."""
-    lowest = jnp.array(-jnp.inf, inputs.dtype)
-    padded = jax.lax.pad(inputs, lowest, [(window.low, window.high, 0) for window in windows])
-    dtype = np.min_scalar_type(-math.prod(window.num_codes for window in windows))
-    best, best_place = jnp.full(output_shape, lowest), jnp.zeros(output_shape, dtype)
-    for offsets in itertools.product(*(range(window.size) for window in windows)):
-        values, code = padded, 0
-        for axis, (window, offset, count) in enumerate(zip(windows, offsets, output_shape, strict=True)):
-            values = window.outputs(values, axis, offset, count)
-            code = code * window.num_codes + offset
-        stays = best >= values
-        best = jax.lax.select(stays, best, values)
-        best_place = jax.lax.select(stays, best_place, jnp.full(output_shape, code, dtype))
-    return best_place
-
-
-def _places_in_window(shifts: Sequence[int], cells: Sequence[int], windows: Sequence[Window]) -> Any:
-    """Returns the code of each input's place in the window `cell + shift`, which it may lie outside of."""
-    shape = _split_shape(cells, windows)
-    code = jnp.zeros(shape, jnp.int32)
-    for axis, (shift, window) in enumerate(zip(shifts, windows, strict=True)):
-        place = jax.lax.broadcasted_iota(jnp.int32, shape, 2 * axis + 1) + (window.low - shift * window.stride)
-        code = code * window.num_codes + place
-    return code
-
-
-def _for_cells(values: Any, shifts: Sequence[int], cells: Sequence[int], windows: Sequence[Window]) -> Any:
-    """Returns the value of window `cell + shift` for every input of a cell; 0 where there is no such window."""
-    margins = [(-shift, cell + shift - size, 0) for shift, cell, size in zip(shifts, cells, values.shape, strict=True)]
-    padded = jax.lax.pad(values, jnp.zeros((), values.dtype), margins)
-    return jax.lax.broadcast_in_dim(padded, _split_shape(cells, windows), range(0, 2 * len(cells), 2))
-
-
-def _split_shape(cells: Sequence[int], windows: Sequence[Window]) -> list[int]:
-    """Returns the shape of the inputs with each axis split into (cell, input of the cell)."""
-    return [number for cell, window in zip(cells, windows, strict=True) for number in (cell, window.stride)]
 
 
 def _rewrite(module: Any) -> None:
     operations = list(stablehlo.operations(module.operation))
-    masks = [operation for operation in operations if _is_relu_mask(operation)]
-    poolings = [operation for operation in operations if _is_max_pool_gradient(operation)]
-    for operation in masks:
-        _read_output(operation)
-    for operation in poolings:
-        _say_from_the_inputs_side(operation, module)
+    rewrites = (
+        (_is_relu_mask, _read_output),
+        (_is_max_pool_gradient, functools.partial(_pool_from_the_inputs_side, module=module)),
+        (_is_stem, functools.partial(_fold_stem, module=module)),
+        (_is_stem_kernel_gradient, functools.partial(_fold_stem_kernel_gradient, module=module)),
+    )
+    # All are found before the first is replaced: what is inside a replaced operation can no longer be asked.
+    found = [(rewrite, operation) for operation in operations for matches, rewrite in rewrites if matches(operation)]
+    for rewrite, operation in found:
+        rewrite(operation)
 
 
 def _is_relu_mask(operation: Any) -> bool:
@@ -163,7 +83,7 @@ def _is_max_pool_gradient(operation: Any) -> bool:
         and "GE" in str(selects[0].attributes["comparison_direction"])
         and [inner.name for inner in adds] == ["stablehlo.add", "stablehlo.return"]
         and _is_float_zero(operation.operands[2])
-        and math.prod(_integers(operation, "window_dimensions")) <= _LARGEST_WINDOW
+        and math.prod(_integers(operation, "window_dimensions", 1)) <= _LARGEST_WINDOW
     )
 
 
@@ -174,27 +94,79 @@ def _is_float_zero(value: Any) -> bool:
     return isinstance(number, ir.FloatAttr) and number.value == 0.0
 
 
-def _integers(operation: Any, attribute: str) -> list[int]:
-    return list(ir.DenseI64ArrayAttr(operation.attributes[attribute]))
+def _integers(operation: Any, attribute: str, default: int) -> list[int]:
+    """Returns an attribute with one number for each axis; those of a convolution have two."""
+    attributes = operation.attributes
+    if attribute in attributes:
+        return list(ir.DenseI64ArrayAttr(attributes[attribute]))
+    rank = ir.RankedTensorType(operation.operands[0].type).rank
+    return [default] * (rank if operation.name == "stablehlo.select_and_scatter" else rank - 2)
 
 
-def _say_from_the_inputs_side(pooling: Any, module: Any) -> None:
-    """Replaces the operation by a call of `max_pool_gradient`, lowered by JAX."""
-    inputs, gradients = (stablehlo.tensor_type(pooling.operands[index].type) for index in (0, 1))
-    windows = _windows(pooling)
-    lowered = jax.jit(functools.partial(max_pool_gradient, windows=windows)).lower(
-        *stablehlo.shape_structs([inputs, gradients])
+def _pool_from_the_inputs_side(pooling: Any, module: Any) -> None:
+    gradient = functools.partial(stablehlo_max_pool.max_pool_gradient, windows=_windows(pooling))
+    _replace_by_call(pooling, "max_pool_gradient", gradient, module)
+
+
+def _is_stem(operation: Any) -> bool:
+    """Tells whether an operation is a convolution of stride 2 over few channels of an even number of pixels."""
+    return _is_over_few_channels(operation, _FORWARD, strides=2, kernel_dilation=1)
+
+
+def _is_stem_kernel_gradient(operation: Any) -> bool:
+    """Tells whether an operation is the gradient of such a convolution with respect to its kernel."""
+    return _is_over_few_channels(operation, _KERNEL_GRADIENT, strides=1, kernel_dilation=2)
+
+
+def _is_over_few_channels(operation: Any, dimension_numbers: str, strides: int, kernel_dilation: int) -> bool:
+    if operation.name != "stablehlo.convolution" or dimension_numbers not in str(operation):
+        return False
+    _, rows, columns, channels = stablehlo.tensor_type(operation.operands[0].type).shape
+    wanted = {"window_strides": strides, "rhs_dilation": kernel_dilation, "lhs_dilation": 1}
+    return (
+        channels <= _MOST_CHANNELS_TO_FOLD
+        and rows % 2 == columns % 2 == 0
+        and all(_integers(operation, name, 1) == [number, number] for name, number in wanted.items())
+        and all(ir.IntegerAttr(operation.attributes[f"{kind}_group_count"]).value == 1 for kind in ("feature", "batch"))
+        and "window_reversal" not in operation.attributes
     )
+
+
+def _fold_stem(stem: Any, module: Any) -> None:
+    outputs = stablehlo.tensor_type(stem.results[0].type).shape
+    convolution = functools.partial(stablehlo_folded_convolution.convolution, axes=_axes(stem, outputs))
+    _replace_by_call(stem, "folded_convolution", convolution, module)
+
+
+def _fold_stem_kernel_gradient(operation: Any, module: Any) -> None:
+    outputs = stablehlo.tensor_type(operation.operands[1].type).shape
+    kernel_shape = stablehlo.tensor_type(operation.results[0].type).shape
+    gradient = functools.partial(
+        stablehlo_folded_convolution.kernel_gradient, axes=_axes(operation, outputs), kernel_shape=kernel_shape
+    )
+    _replace_by_call(operation, "folded_convolution_kernel_gradient", gradient, module)
+
+
+def _axes(convolution: Any, output_shape: tuple[int, ...]) -> tuple[Axis, Axis]:
+    (first_low, _), (second_low, _) = _padding(convolution, rank=2)
+    return Axis(first_low, output_shape[1]), Axis(second_low, output_shape[2])
+
+
+def _replace_by_call(operation: Any, name: str, function: Callable[[Any, Any], Any], module: Any) -> None:
+    """Replaces an operation by a call of `function`, lowered by JAX, with its first two operands."""
+    operands = [operation.operands[0], operation.operands[1]]
+    types = [stablehlo.tensor_type(operand.type) for operand in operands]
+    lowered = jax.jit(function).lower(*stablehlo.shape_structs(types))
     call = ir.Operation.create(
         "func.call",
-        results=[pooling.results[0].type],
-        operands=[pooling.operands[0], pooling.operands[1]],
-        attributes={"callee": ir.FlatSymbolRefAttr.get(_add_function("max_pool_gradient", lowered.as_text(), module))},
-        loc=pooling.location,
-        ip=ir.InsertionPoint(pooling),
+        results=[operation.results[0].type],
+        operands=operands,
+        attributes={"callee": ir.FlatSymbolRefAttr.get(_add_function(name, lowered.as_text(), module))},
+        loc=operation.location,
+        ip=ir.InsertionPoint(operation),
     )
-    pooling.results[0].replace_all_uses_with(call.results[0])
-    pooling.erase()
+    operation.results[0].replace_all_uses_with(call.results[0])
+    operation.erase()
 
 
 def _add_function(name: str, lowered_text: str, module: Any) -> str:
@@ -208,9 +180,12 @@ def _add_function(name: str, lowered_text: str, module: Any) -> str:
 
 
 def _windows(pooling: Any) -> tuple[Window, ...]:
-    rank = ir.RankedTensorType(pooling.operands[0].type).rank
-    attributes = pooling.attributes
-    strides = _integers(pooling, "window_strides") if "window_strides" in attributes else [1] * rank
-    padding = np.array(attributes["padding"]).tolist() if "padding" in attributes else [[0, 0]] * rank
-    sizes = _integers(pooling, "window_dimensions")
+    sizes = _integers(pooling, "window_dimensions", 1)
+    strides, padding = _integers(pooling, "window_strides", 1), _padding(pooling, rank=len(sizes))
     return tuple(Window(size, stride, *margins) for size, stride, margins in zip(sizes, strides, padding, strict=True))
+
+
+def _padding(operation: Any, rank: int) -> list[list[int]]:
+    """Returns [low, high] of each axis that the operation has windows along."""
+    attributes = operation.attributes
+    return np.array(attributes["padding"]).tolist() if "padding" in attributes else [[0, 0]] * rank

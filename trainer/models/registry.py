@@ -68,9 +68,7 @@ def table() -> Iterator[TableRow]:
 
 
 def _table_row(row: NetworkEntry) -> TableRow:
-    # The stem on blocks of pixels multiplies by zeros that no publication counts.
-    config = ModelConfig(network=row.name, space_to_depth_stem=False)
-    network = row.build(config, row.native_num_classes)
+    network = row.build(ModelConfig(network=row.name), row.native_num_classes)
     counted = cost.network_cost(network, row.native_image_size)
     return TableRow(
         name=row.name,

@@ -117,8 +117,7 @@ class Stem(Layer):
 
 def _stem(row: ResNetRow, config: ModelConfig) -> Stem:
     shapes = _stem_shapes(row, config)
-    is_folded = config.space_to_depth_stem and "space_to_depth_stem" not in unused_settings(row, config)
-    convolution_type = SpaceToDepthConv2D if is_folded else Conv2D
+    convolution_type = SpaceToDepthConv2D if config.space_to_depth_stem else Conv2D
     convolutions = [convolution_type(shape, name=f"conv{number}") for number, shape in enumerate(shapes, start=1)]
     num_norms = len(shapes) - (1 if config.preactivation else 0)
     norms = [BatchNorm(batch_norm_settings(config), name=f"norm{number}") for number in range(1, num_norms + 1)]

@@ -106,6 +106,55 @@ def test_the_gradient_of_a_relu_reads_its_output():
     np.testing.assert_array_equal(run(rewritten, inputs, weights), run(program, inputs, weights))
 
 
+def convolution(strides, padding):
+    return lambda inputs, kernel: tf.nn.conv2d(inputs, kernel, strides, padding)
+
+
+def kernel_gradient_of(function):
+    def gradient(inputs, kernel):
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            loss = tf.reduce_sum(tf.square(function(inputs, kernel)))
+        return tape.gradient(loss, kernel)
+
+    return gradient
+
+
+@pytest.mark.parametrize(
+    "padding", ["SAME", "VALID", [[0, 0], [3, 3], [3, 3], [0, 0]], [[0, 0], [1, 2], [0, 4], [0, 0]]]
+)
+@pytest.mark.parametrize("kernel_size", [(7, 7), (3, 3), (5, 4), (2, 1)])
+@pytest.mark.parametrize("of", [lambda function: function, kernel_gradient_of], ids=["outputs", "kernel_gradient"])
+def test_a_stem_works_on_blocks_of_pixels(of, kernel_size, padding):
+    inputs, kernel = images(2, 12, 10, 3), images(*kernel_size, 3, 8)
+    program = program_of(of(convolution(2, padding)), inputs, kernel)
+    rewritten = stablehlo_for_gpu.for_gpu(program)
+    assert channels_of_convolutions(rewritten) == {12}
+    np.testing.assert_array_equal(run(rewritten, inputs, kernel), run(program, inputs, kernel))
+
+
+def channels_of_convolutions(program) -> set[int]:
+    """The fewest channels that the images of the program's convolutions have, whichever axis holds them."""
+    found = set()
+
+    def note(module):
+        for item in stablehlo.operations(module.operation):
+            if item.name == "stablehlo.convolution":
+                found.add(stablehlo.tensor_type(item.operands[0].type).shape[3])
+
+    stablehlo.rewritten(program, note)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides"), [((2, 13, 12, 3), 2), ((2, 12, 12, 8), 2), ((2, 12, 12, 3), 1), ((2, 12, 12, 3), 3)]
+)
+def test_other_convolutions_stay(shape, strides):
+    inputs, kernel = images(*shape), images(3, 3, shape[3], 8)
+    program = program_of(kernel_gradient_of(convolution(strides, "SAME")), inputs, kernel)
+    assert channels_of_convolutions(stablehlo_for_gpu.for_gpu(program)) == {shape[3]}
+
+
 def test_other_programs_stay_as_they_are():
     inputs = images(3, 4)
     program = program_of(lambda inputs: tf.where(inputs > 0.0, tf.maximum(inputs, 1.0), inputs), inputs)

@@ -65,6 +65,8 @@ def test_a_name_like_no_other_lists_all():
     ("network", "settings", "unused"),
     [
         ("resnet20", {"resnet_d_stem": True}, "--resnet_d_stem=True"),
+        ("resnet20", {"space_to_depth_stem": True}, "--space_to_depth_stem=True"),
+        ("resnet50", {"space_to_depth_stem": True, "resnet_d_stem": True}, "--space_to_depth_stem=True"),
         ("resnet50", {"dropblock_size": 5}, "--dropblock_size=5"),
         ("resnet50", {"dropblock_groups": (1,)}, r"--dropblock_groups=\(1,\)"),
     ],
