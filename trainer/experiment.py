@@ -18,7 +18,7 @@ from trainer.data import records
 from trainer.data.input_fn import encoded_images, make_input_fn
 from trainer.data.records import DatasetDirectory
 from trainer.errors import UserError
-from trainer.estimator import ModeKeys, RunConfig, TPUConfig, TPUEstimator
+from trainer.estimator import ModeKeys, RunConfig, TPUConfig, TPUEstimator, checkpoints
 from trainer.export import publish, trained_classifier
 from trainer.export.publish import ExportCheck, PublishedExport
 from trainer.export.serving import ServingModule
@@ -184,7 +184,7 @@ def train_and_evaluate(
     estimator = make_estimator(experiment)
     metrics: Mapping[str, Any] = {}
     with _full_disk_told(experiment.model_dir):
-        for step in _steps_to_go(experiment, estimator):
+        for step in _steps_to_go(experiment):
             estimator.train(train_input_fn, max_steps=step, hooks=list(hooks))
             metrics = estimator.evaluate(eval_input_fn)
             on_evaluation(step, metrics)
@@ -202,9 +202,10 @@ def _full_disk_told(model_dir: str) -> Iterator[None]:
         raise UserError("the disk is full", where=model_dir, remedy=remedy) from error
 
 
-def _steps_to_go(experiment: Experiment, estimator: TPUEstimator) -> list[int]:
+def _steps_to_go(experiment: Experiment) -> list[int]:
     """The evaluations that are still to come; the last one always, so that a finished model reports its metrics."""
-    reached = int(estimator.get_variable_value("global_step")) if estimator.latest_checkpoint() else 0
+    newest = _newest_checkpoint(experiment)
+    reached = checkpoints.global_step(newest) if newest else 0
     return [step for step in experiment.evaluation_steps() if step > reached or step == experiment.num_train_steps]
 
 
@@ -214,10 +215,9 @@ def evaluate(experiment: Experiment, dataset: DatasetDirectory, split: str) -> M
     Raises:
       UserError: there is no such split, a shard is damaged, or there is no checkpoint.
     """
-    estimator = make_estimator(experiment)
-    _latest_checkpoint(experiment, estimator)
+    checkpoint_path = _trained_checkpoint(experiment)
     input_fn = make_input_fn(dataset, split, ModeKeys.EVAL, experiment.config)
-    return estimator.evaluate(input_fn, name=split)
+    return make_estimator(experiment).evaluate(input_fn, checkpoint_path=checkpoint_path, name=split)
 
 
 def export(experiment: Experiment, dataset: DatasetDirectory, base_dir: str) -> PublishedExport:
@@ -227,9 +227,8 @@ def export(experiment: Experiment, dataset: DatasetDirectory, base_dir: str) -> 
       UserError: there is no checkpoint, or no such split.
       ExportMismatchError: the export does not answer as the live model does; nothing is published.
     """
-    estimator = make_estimator(experiment)
-    checkpoint_path = _latest_checkpoint(experiment, estimator)
-    check = _export_check(experiment, dataset, estimator)
+    checkpoint_path = _trained_checkpoint(experiment)
+    check = _export_check(experiment, dataset, checkpoint_path)
     description = {
         "checkpoint": os.path.basename(checkpoint_path),
         "config": dataclasses.asdict(experiment.config),
@@ -238,20 +237,20 @@ def export(experiment: Experiment, dataset: DatasetDirectory, base_dir: str) -> 
     return publish.publish(_trained_classifier(experiment, checkpoint_path), base_dir, check, description)
 
 
-def _export_check(experiment: Experiment, dataset: DatasetDirectory, estimator: TPUEstimator) -> ExportCheck:
+def _export_check(experiment: Experiment, dataset: DatasetDirectory, checkpoint_path: str) -> ExportCheck:
     """Asks the estimator for what it predicts, by its own input and engine."""
     config = experiment.config
     input_fn = make_input_fn(dataset, config.input.eval_split, ModeKeys.PREDICT, config)
-    answers = itertools.islice(estimator.predict(input_fn, "probabilities"), _NUM_EXPORT_CHECK_IMAGES)
-    probabilities = np.array([answer["probabilities"] for answer in answers])
+    answers = make_estimator(experiment).predict(input_fn, "probabilities", checkpoint_path=checkpoint_path)
+    few_answers = itertools.islice(answers, _NUM_EXPORT_CHECK_IMAGES)
+    probabilities = np.array([answer["probabilities"] for answer in few_answers])
     images = encoded_images(dataset, config.input.eval_split).take(len(probabilities))
     return ExportCheck(list(images.as_numpy_iterator()), probabilities)
 
 
 def live_classifier(experiment: Experiment) -> Callable[[Sequence[bytes]], Mapping[str, np.ndarray]]:
     """Returns the latest checkpoint as a function like `serving.ExportedClassifier`; UserError when there is none."""
-    checkpoint_path = _latest_checkpoint(experiment, make_estimator(experiment))
-    module = ServingModule(_trained_classifier(experiment, checkpoint_path))
+    module = ServingModule(_trained_classifier(experiment, _trained_checkpoint(experiment)))
 
     def classify(encoded_images: Sequence[bytes]) -> Mapping[str, np.ndarray]:
         outputs = module.serve(tf.constant(list(encoded_images), tf.string))
@@ -264,8 +263,14 @@ def _trained_classifier(experiment: Experiment, checkpoint_path: str) -> Trained
     return trained_classifier.from_checkpoint(model_params(experiment), experiment.record.class_names, checkpoint_path)
 
 
-def _latest_checkpoint(experiment: Experiment, estimator: TPUEstimator) -> str:
-    path = estimator.latest_checkpoint()
+def _trained_checkpoint(experiment: Experiment) -> str:
+    path = _newest_checkpoint(experiment)
     if path is None:
         raise UserError("has no checkpoint", where=experiment.model_dir, remedy="train the model first")
     return path
+
+
+def _newest_checkpoint(experiment: Experiment) -> str | None:
+    """Returns the path of the newest checkpoint that is whole, as the Estimator would take it; None without any."""
+    found = checkpoints.CheckpointDirectory(experiment.model_dir).read_newest()
+    return found[0] if found else None

@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from sklearn import datasets
 
@@ -106,6 +108,25 @@ def test_export_answers_as_the_checkpoint_does(export_dir, model_dir, images, tm
     assert [row["class"] for row in rows[0]] == [row["class"] for row in rows[1]]
     np.testing.assert_allclose(*[[row["probability"] for row in column] for column in rows], atol=1e-5)
     assert sum(row["class"] == pathlib.Path(row["path"]).parent.name for row in rows[0]) > 30
+
+
+@pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
+def test_a_damaged_newest_checkpoint_is_left_aside_by_every_command(model_dir, images, tmp_path, suffix):
+    copy = tmp_path / "model"
+    shutil.copytree(model_dir, copy)
+    *_, before, newest = checkpoint_steps(copy)
+    path = copy / f"model.ckpt-{newest}.{suffix}"
+    path.write_bytes(path.read_bytes()[:100])
+    assert run("predict", next(images.glob("*/*.png")), f"--model_dir={copy}") == 0
+    assert run("evaluate", f"--model_dir={copy}", f"--summary_file={tmp_path / 'evaluation.json'}") == 0
+    assert json.loads((tmp_path / "evaluation.json").read_text())["global_step"] == before
+    assert run("export", f"--model_dir={copy}", f"--export_dir={tmp_path / 'export'}") == 0
+    (description,) = (tmp_path / "export").glob("*/assets.extra/description.json")
+    assert json.loads(description.read_text())["checkpoint"] == f"model.ckpt-{before}"
+    dataset = json.loads((copy / "config.json").read_text())["dataset"]
+    words = ["train", dataset, f"--model_dir={copy}", *SETTINGS, "--train_epochs=6", "--epochs_per_eval=3"]
+    assert run(*words) == 0
+    tf.train.load_variable(str(copy / f"model.ckpt-{newest}"), "global_step")
 
 
 def test_export_takes_any_size_and_common_formats(export_dir, tmp_path):

@@ -33,7 +33,7 @@ def from_checkpoint(params: Mapping[str, Any], class_names: Sequence[str], check
     Args:
       params: of the image model_fn, see `trainer.models.classifier`.
       class_names: in the order of the labels.
-      checkpoint_path: as `Estimator.latest_checkpoint` returns it.
+      checkpoint_path: without suffix; it must be whole.
     """
     input_config = params["config"].input
     program = _trace(params, input_config.image_size)
