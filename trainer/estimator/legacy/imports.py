@@ -55,8 +55,10 @@ class ProgramImports:
         with self._in_place_of_loaded(package):
             return self._with_former_names(builtins.__import__(name, globals, locals, fromlist or (), level))
 
-    def _with_former_names(self, module: types.ModuleType) -> types.ModuleType:
+    def _with_former_names(self, module: Any) -> Any:
         """Returns what the program sees of a module: of its own, and of most others, the module itself."""
+        if not isinstance(module, types.ModuleType):  # an object that a module put in its own place
+            return module
         name = module.__name__
         if name not in table.FORMER_NAMES or is_program_module(module):
             return module

@@ -276,6 +276,13 @@ print(hasattr(np, "no_such_name"), hasattr(time, "sleep"))
     assert np.load is not None
 
 
+def test_a_module_may_put_an_object_in_its_own_place(script, capsys):
+    text = "import sys\n\nclass Settings:\n    depth = 50\n\nsys.modules[__name__] = Settings()"
+    script(text, name="settings_of_the_program.py")
+    assert run(script("import settings_of_the_program as settings\nprint(settings.depth)")) == 0
+    assert capsys.readouterr().out == "50\n"
+
+
 def test_a_name_that_a_package_never_had_is_an_error_of_the_program(script):
     with pytest.raises(ImportError, match="cannot import name 'no_such_name' from 'inspect'"):
         run(script("from inspect import no_such_name"))
