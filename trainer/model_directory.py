@@ -77,6 +77,7 @@ def claim(model_dir: str, record: ModelRecord) -> None:
       UserError: when it holds another model (other settings, other data), a dataset, or files that are not ours, or
         cannot be written.
     """
+    require_plain_name(model_dir)
     with failures_told("used", model_dir):
         is_trained = bool(_checkpoint_files(model_dir))
         if tf.io.gfile.exists(posixpath.join(model_dir, schema.DATASET_INFO_FILE)):
@@ -94,6 +95,12 @@ def claim(model_dir: str, record: ModelRecord) -> None:
 
 def _checkpoint_files(model_dir: str) -> list[str]:
     return tf.io.gfile.glob([posixpath.join(model_dir, pattern) for pattern in ("checkpoint", "model.ckpt-*")])
+
+
+def require_plain_name(path: str) -> None:
+    """Raises UserError for a place where TensorFlow would not find again what it wrote: it reads names as patterns."""
+    if any(character in path for character in "[\\"):
+        raise UserError("has [ or \\ in its name, which TensorFlow takes for a pattern", where=path, remedy="rename it")
 
 
 @contextlib.contextmanager

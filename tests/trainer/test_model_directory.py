@@ -54,6 +54,14 @@ def test_a_dataset_is_no_place_for_a_model(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["dataset.json"]
 
 
+@pytest.mark.parametrize("name", ["model[1]", "models\\1"])
+def test_a_name_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, name):
+    """TensorFlow writes checkpoints there, and does not find them again."""
+    with pytest.raises(UserError, match="in its name, which TensorFlow takes for a pattern; rename it"):
+        model_directory.claim(str(tmp_path / name), RECORD)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["file", "file/model", "s3://bucket/model", "/proc/model"])
 def test_a_place_that_cannot_hold_a_model_is_named(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

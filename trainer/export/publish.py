@@ -60,18 +60,22 @@ def publish(
 
     Raises:
       ExportMismatchError: the reloaded export differs from the live model.
+      UserError: `base_dir` cannot be written.
     """
+    model_directory.require_plain_name(base_dir)
     with _temporary_dir(base_dir) as temporary_dir:
-        module = ServingModule(classifier)
-        tf.saved_model.save(module, temporary_dir, signatures={serving.SIGNATURE: module.serve})
-        _write_extra_assets(temporary_dir, classifier.class_names, description)
+        with model_directory.failures_told("written", base_dir):
+            module = ServingModule(classifier)
+            tf.saved_model.save(module, temporary_dir, signatures={serving.SIGNATURE: module.serve})
+            _write_extra_assets(temporary_dir, classifier.class_names, description)
         max_difference = _difference(ExportedClassifier(temporary_dir), check)
         if not max_difference <= MAX_PROBABILITY_DIFFERENCE:
             raise ExportMismatchError(
                 f"the export's probabilities differ from the live model's by {max_difference:.2e},"
                 f" more than {MAX_PROBABILITY_DIFFERENCE:.0e}; nothing was published"
             )
-        export_dir = _rename_to_version(temporary_dir, base_dir)
+        with model_directory.failures_told("written", base_dir):
+            export_dir = _rename_to_version(temporary_dir, base_dir)
     return PublishedExport(export_dir, max_difference)
 
 
@@ -111,8 +115,7 @@ def _temporary_dir(base_dir: str) -> Iterator[str]:
     with model_directory.failures_told("written", base_dir):
         tf.io.gfile.makedirs(path)
     try:
-        with model_directory.failures_told("written", base_dir):
-            yield path
+        yield path
     finally:
         if tf.io.gfile.exists(path):
             tf.io.gfile.rmtree(path)

@@ -97,6 +97,19 @@ def test_an_export_needs_a_place(tmp_path):
         publish.publish(colour_classifier(), str(tmp_path / "file"), ExportCheck(COLOURS, expected()), {})
 
 
+def test_a_name_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"export\[1\]: has \[ or .* in its name, which TensorFlow takes for a pattern"):
+        publish.publish(colour_classifier(), str(tmp_path / "export[1]"), ExportCheck(COLOURS, expected()), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_that_fails_does_not_blame_the_place(tmp_path):
+    check = ExportCheck((b"not an image", *COLOURS[1:]), expected())
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown image file format"):
+        publish.publish(colour_classifier(), str(tmp_path), check, {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_check_without_images_is_none():
     with pytest.raises(ValueError, match="0 images"):
         ExportCheck((), np.zeros((0, 3)))
