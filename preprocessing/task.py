@@ -144,7 +144,10 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _finite(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"{text} is not a number of them")
     return number

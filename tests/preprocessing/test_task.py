@@ -70,6 +70,7 @@ def write(path: pathlib.Path, text: str) -> pathlib.Path:
         (["--runner=DirectRuner"], "--runner: no runner called 'DirectRuner'; did you mean DirectRunner?"),
         (["--num_workers=0"], "--num_workers: must be at least 1"),
         (["--max_megabytes=nan"], "--max_megabytes: nan is not a number of them"),
+        (["--max_megabytes=ten"], "--max_megabytes: ten is not a number of them"),
         (["--max_megapixels=inf"], "--max_megapixels: inf is not a number of them"),
         (["--summary_file=/nowhere/summary.json"], "/nowhere/summary.json: there is no folder /nowhere"),
         (["--summary_file=/"], "/: is a folder; name a file"),

@@ -83,9 +83,13 @@ def _parser() -> CommandParser:
 
 
 def _count(text: str) -> int:
-    if int(text) < 1:
-        raise ArgumentTypeError(f"{text} is out of range; give at least 1")
-    return int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ArgumentTypeError(f"{text} is out of range; give a whole number, at least 1")
+    return number
 
 
 def _workload(arguments: Namespace, overrides: Mapping[str, Any]) -> "Workload":

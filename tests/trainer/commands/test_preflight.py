@@ -74,6 +74,7 @@ def test_an_operation_that_does_not_run_is_told_with_its_line(arguments):
         ("--output=own_model.py", "own_model.py is not a folder; name another folder"),
         ("--cache_dir=own_model.py/cache", "own_model.py is not a folder; name another folder"),
         ("--num_classes=0", "argument --num_classes: 0 is out of range"),
+        ("--num_train_examples=many", "--num_train_examples: many is out of range; give a whole number, at least 1"),
         ("--global_batch_size=63", "v5e:1x2: a batch of 63 does not divide"),
     ],
 )
