@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
 from trainer import config, presets
+from trainer.commands.tensorflow_loading import load_tensorflow
 from trainer.errors import UserError
 from trainer.submit import hardware
 
@@ -43,9 +45,10 @@ class TrainingJob:
         """Returns the job with the settings that make it use this machine.
 
         Raises:
-          UserError: when the batches do not divide among the replicas, the slice has several hosts, or the job
-            asks for a pretend TPU.
+          UserError: when there is no such network, the batches do not divide among the replicas, the slice has several
+            hosts, or the job asks for a pretend TPU.
         """
+        _check_network(self.config.model.network)
         _check_one_host(machine)
         if self.config.loop.tpu.startswith("mock"):
             raise UserError("pretends a TPU", where=f"--tpu={self.config.loop.tpu}", remedy="leave it out in the cloud")
@@ -54,6 +57,15 @@ class TrainingJob:
         hardware.check_batch_sizes(machine, sizes)
         device = {"tpu": "local"} if machine.tpu_type else {"engine": "pjrt"} if machine.num_replicas > 1 else {}
         return dataclasses.replace(self, settings={**device, **self.settings})
+
+
+def _check_network(name: str) -> None:
+    if importlib.util.find_spec("tensorflow") is None:  # whoever only sends jobs need not have it
+        return
+    load_tensorflow()
+    from trainer.models import registry  # noqa: PLC0415 - loads TensorFlow
+
+    registry.entry(name)
 
 
 def _check_one_host(machine: hardware.Hardware) -> None:

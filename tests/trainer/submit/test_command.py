@@ -63,6 +63,7 @@ def test_json_carries_the_same_request(capsys):
     [
         (["vertx"], "vertx: no such target; did you mean vertex?"),
         ([*TPU, "--trian_epochs=3"], "--trian_epochs: unknown setting; did you mean --train_epochs?"),
+        ([*TPU, "--network=resnet500"], "--network=resnet500: no such network; did you mean resnet50?"),
         ([*TPU, "--preset=flower"], "--preset=flower: no such preset; did you mean flowers?"),
         ([*TPU, "--global_batch_size=100"], "--global_batch_size: 100 examples do not divide among 8 replicas"),
         ([*TPU, "--model_dir=/tmp/model"], "--model_dir=/tmp/model: the cloud cannot reach it; write gs://BUCKET/..."),

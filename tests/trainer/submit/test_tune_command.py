@@ -46,6 +46,7 @@ def test_it_is_created_once_and_followed(monkeypatch, capsys):
     ("words", "message"),
     [
         (["--tune=global_batch_size=64,65"], "--global_batch_size: 65 examples do not divide among 2 replicas"),
+        (["--tune=network=resnet18,resnet500"], "--network=resnet500: no such network; did you mean resnet50?"),
         (["--base_learning_rate=0.1"], "--base_learning_rate: is both fixed and varied"),
     ],
 )
