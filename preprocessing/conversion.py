@@ -107,10 +107,11 @@ def _require_few_bad_rows(results: pipeline.Results, options: ConvertOptions, st
     kept = failed_list(options.output)
     storage.write_text(kept, storage.read_text(storage.join(staging, schema.QUARANTINE_FILE)))
     common = max(results.quarantined, key=lambda reason: results.quarantined[reason])
+    more = "" if is_empty else f"; --max_bad_fraction allows more than {options.max_bad_fraction:.2%}"
     raise UserError(
         f"{num_bad:,} of {results.num_rows:,} images cannot be used, most often because of {common!r}",
         where=options.input,
-        remedy=f"they are listed in {kept}; --max_bad_fraction allows more than {options.max_bad_fraction:.2%}",
+        remedy=f"they are listed in {kept}{more}",
     )
 
 

@@ -94,7 +94,7 @@ def test_too_many_bad_images_fail_and_leave_their_list(convert, photos, tmp_path
 def test_nothing_but_bad_images_fails_at_any_fraction(convert, tmp_path):
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     (tmp_path / "photos" / "cat" / "a.jpg").write_bytes(b"bad")
-    with pytest.raises(UserError, match="1 of 1 images"):
+    with pytest.raises(UserError, match=r"1 of 1 images.* listed in .*quarantine\.jsonl$"):
         convert(tmp_path / "photos", "--max_bad_fraction=1")
 
 
