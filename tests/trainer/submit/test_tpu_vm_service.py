@@ -94,6 +94,14 @@ def test_machines_that_end_without_a_word_are_not_asked_for_for_ever(cloud):
     assert server.resources == {}
 
 
+def test_only_machines_in_a_row_count_as_ending_without_a_word(cloud):
+    silent, preempted = [STATES.ACTIVE, STATES.SUSPENDED], [STATES.ACTIVE, cloud.ends(143, "preempted")]
+    server = TpuServer(silent, silent, preempted, silent, silent, [STATES.ACTIVE, cloud.ends(0)])
+    with cloud.serve(server):
+        assert cloud.run().exit_status == 0
+    assert len(server.created) == 6
+
+
 @pytest.mark.parametrize(("exit_status", "stop_reason"), [(1, ""), (2, ""), (143, "out of time")])
 def test_a_failure_is_not_tried_again(cloud, exit_status, stop_reason):
     server = TpuServer([STATES.ACTIVE, cloud.ends(exit_status, stop_reason)])
