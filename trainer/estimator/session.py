@@ -98,7 +98,7 @@ class StepSession(client_session.SessionInterface):
         fed_values = [tf.convert_to_tensor(value, feed.dtype) for feed, value in feeds]
         function, batch = self._function(flat, tensors, [feed for feed, _ in feeds])
         self.update_variables()
-        values = iter(function(*fed_values, *batch))
+        values = iter(function(*batch, *fed_values))
         if self._owner is not None and any(map(effects.has_effect, function.graph.get_operations())):
             self._owner.read_state()
             self._changed()
@@ -120,7 +120,7 @@ class StepSession(client_session.SessionInterface):
         return False
 
     def _function(self, flat: list[Any], tensors: list[Any], feeds: list[tf.Tensor]) -> tuple[Any, Sequence[tf.Tensor]]:
-        """Returns what computes the fetches, and the batch that it needs beside the feeds, empty if none."""
+        """Returns what computes the fetches, and the batch that it needs before the feeds, empty if none."""
         key = (*(element.name for element in flat), "|", *(feed.name for feed in feeds))
         if key not in self._functions:
             targets = [element for element in flat if isinstance(element, tf.Operation)]
@@ -138,7 +138,8 @@ class StepSession(client_session.SessionInterface):
             "session.run takes the batch of the latest step for %s (TensorFlow 1 read another batch for it)",
             ", ".join(element.name for element in [*tensors, *targets]),
         )
-        return self._trace.function([*feeds, *self._trace.inputs], tensors, targets), True
+        # What is fed comes last: it holds where it is part of the batch.
+        return self._trace.function([*self._trace.inputs, *feeds], tensors, targets), True
 
     @property
     def _latest_batch(self) -> Sequence[tf.Tensor] | None:

@@ -54,6 +54,29 @@ def test_a_session_takes_the_latest_batch_for_what_needs_one(tmp_path):
     assert logged == [{"the_loss": hook.losses[-1]}]
 
 
+def test_what_is_fed_takes_the_place_of_that_part_of_the_latest_batch(tmp_path):
+    class Feeding(v1.train.SessionRunHook):
+        def begin(self):
+            self.losses = []
+
+        def after_run(self, run_context, run_values):
+            run = run_context.session.run
+            predicted = run("predicted:0")
+            self.losses.append(run("the_loss:0", {label_names[0]: predicted}))
+
+    label_names = []
+
+    def model_fn(features, labels, mode, params):
+        label_names.append(labels.name)
+        predicted = tf.identity(programs.predicted(features), name="predicted")
+        loss = tf.reduce_mean((predicted - labels) ** 2, name="the_loss")
+        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+    hook = Feeding()
+    programs.make_estimator(tmp_path, model_fn).train(whole_input_fn, max_steps=2, hooks=[hook])
+    assert hook.losses == [0, 0]
+
+
 class Overwriting(v1.train.SessionRunHook):
     """Gives the weights other values before the first step, as hooks that load averages do."""
 
