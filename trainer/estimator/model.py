@@ -11,10 +11,9 @@ from absl import logging
 
 from trainer.engine.spec import ModeKeys
 from trainer.engine.step_program import StepProgram
-from trainer.errors import UserError
 from trainer.estimator import calls, input_source, parameters
 from trainer.estimator import warm_start as warm_starts
-from trainer.estimator.checkpoints import CheckpointDirectory, RetentionPolicy
+from trainer.estimator.checkpoints import CheckpointDirectory, DamagedCheckpointError, RetentionPolicy
 from trainer.estimator.input_source import BatchStream
 from trainer.estimator.interrupts import Interrupts
 from trainer.estimator.model_programs import ModelPrograms
@@ -132,7 +131,8 @@ class Model:
         """
         # A checkpoint of TensorFlow before 0.12 is one file.
         if path is not None and not any(map(tf.io.gfile.exists, (f"{path}.index", path))):
-            raise UserError("no such checkpoint", where=path, remedy="give its path without .index or .data-...")
+            remedy = "give its path without .index or .data-..."
+            raise DamagedCheckpointError("no such checkpoint", where=path, remedy=remedy)
         path = path or self.state.newest_path()
         if path is None:
             logging.warning("no trained model in %s: running initialization to %s", self.model_dir, purpose)

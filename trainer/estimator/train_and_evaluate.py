@@ -88,7 +88,7 @@ def train_and_evaluate(
     The evaluation's program is traced once. The pace of evaluations is that of checkpoints, throttled.
 
     With a TF_CONFIG that has a cluster: the chief trains and no more; the task `evaluator` watches the model_dir,
-    evaluates and exports what appears there; other tasks are refused.
+    evaluates and exports what appears there; a `master` does all of it, as without a cluster; other tasks are refused.
 
     Returns:
       The metrics of the last evaluation, and what the exporters returned after it; nothing on the chief of a cluster.
@@ -112,13 +112,14 @@ def train_and_evaluate(
             f"TF_CONFIG makes this task a {task_type!r}: parameter servers and workers of TensorFlow 1 do not exist "
             f"here; run one chief, which uses all its devices through TPUEstimator, and at most one evaluator"
         )
+    only_trains = bool(cluster) and task_type != "master"
     listeners = [*(train_spec.saving_listeners or ())]
-    if not cluster:
+    if not only_trains:
         listeners.append(_EvaluationListener(rounds, train_spec.max_steps))
     estimator.train(
         train_spec.input_fn, hooks=train_spec.hooks, max_steps=train_spec.max_steps, saving_listeners=listeners
     )
-    if cluster:
+    if only_trains:
         logging.info("the chief of a cluster only trains: its task `evaluator` evaluates and exports")
         return {}, []
     return rounds.latest or rounds.run(is_final=True)
@@ -140,11 +141,11 @@ class EvaluationRounds:
         """Whether it is too early for another round."""
         return self._start_secs is not None and time.monotonic() - self._start_secs < self._spec.throttle_secs
 
-    def run(self, *, is_final: bool) -> tuple[Mapping[str, Any], list[Any]]:
-        """Evaluates the newest checkpoint and offers it to the exporters; returns metrics and their answers."""
+    def run(self, *, is_final: bool, path: str | None = None) -> tuple[Mapping[str, Any], list[Any]]:
+        """Evaluates a checkpoint, or the newest, and offers it to the exporters; returns metrics and their answers."""
         self._start_secs = time.monotonic()
         estimator, spec = self._estimator, self._spec
-        path = estimator.latest_checkpoint()
+        path = path or estimator.latest_checkpoint()
         metrics = estimator.evaluate(spec.input_fn, spec.steps, spec.hooks, path, spec.name)
         exported = [
             exporter.export(
@@ -179,7 +180,8 @@ class EvaluationRounds:
             return False
         try:
             is_final = self._max_steps is not None and checkpoints.global_step(path) >= self._max_steps
-            self.run(is_final=is_final)
+            # This one, even if there is a newer one by now, which may be the last.
+            self.run(is_final=is_final, path=path)
         except checkpoints.DamagedCheckpointError:
             if tf.io.gfile.exists(f"{path}.index"):
                 raise

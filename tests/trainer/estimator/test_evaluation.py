@@ -107,7 +107,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(trained):
     path = f"{trained.latest_checkpoint()}.data-00000"
     with pytest.raises(UserError, match=r"data-00000: no such checkpoint; give its path without \.index"):
         trained.evaluate(programs.input_fn, checkpoint_path=path)
-    with pytest.raises(UserError, match="no such checkpoint"):
+    with pytest.raises(checkpoints.DamagedCheckpointError, match="no such checkpoint"):
         next(trained.predict(programs.input_fn, checkpoint_path=path))
 
 

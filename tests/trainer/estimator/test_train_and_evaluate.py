@@ -22,6 +22,7 @@ from trainer.estimator import (
     train_and_evaluate,
 )
 from trainer.estimator.export_outputs import ServingInputReceiver
+from trainer.estimator.train_and_evaluate import EvaluationRounds
 
 from . import programs
 
@@ -225,8 +226,8 @@ def test_specs_can_be_changed():
         EvalSpec(min)._replace(steps=0)
 
 
-def set_task(monkeypatch, task_type):
-    cluster = {"chief": ["a:1"], "worker": ["b:1"]}
+def set_task(monkeypatch, task_type, chief_type="chief"):
+    cluster = {chief_type: ["a:1"], "worker": ["b:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": task_type, "index": 0}}))
 
 
@@ -236,6 +237,14 @@ def test_the_chief_of_a_cluster_leaves_evaluation_to_the_evaluator(tmp_path, mon
     assert (tmp_path / "model.ckpt-8.index").exists()
     assert not (tmp_path / "eval").exists()
     assert not exports(tmp_path, "final")
+
+
+def test_a_master_trains_evaluates_and_exports(tmp_path, monkeypatch):
+    set_task(monkeypatch, "master", chief_type="master")
+    metrics, exported = run(tmp_path, FinalExporter("final", receiver_fn), max_steps=4)
+    assert metrics["global_step"] == 4
+    assert exported == exports(tmp_path, "final")
+    assert sorted(programs.events(tmp_path / "eval")["loss"]) == [2, 4]
 
 
 def test_a_worker_of_a_cluster_is_refused(tmp_path, monkeypatch):
@@ -282,3 +291,15 @@ def test_an_evaluator_waits_for_another_checkpoint_when_the_chief_removes_one(tm
     thread.join()
     assert metrics["global_step"] == 4
     assert 2 not in programs.events(tmp_path / "eval")["loss"]
+
+
+def test_a_round_is_of_the_checkpoint_that_was_looked_at(tmp_path):
+    """Else the last one, saved meanwhile, would be evaluated as any other, and the evaluator wait for it for ever."""
+    estimator = programs.make_estimator(tmp_path, config={"save_checkpoints_steps": 2})
+    estimator.train(programs.input_fn, max_steps=4)
+    eval_spec = EvalSpec(programs.input_fn, steps=None, start_delay_secs=0, throttle_secs=0)
+    rounds = EvaluationRounds(estimator, TrainSpec(programs.input_fn, max_steps=4), eval_spec)
+    rounds.run(is_final=False, path=str(tmp_path / "model.ckpt-2"))
+    metrics, _ = rounds.watch()
+    assert metrics["global_step"] == 4
+    assert sorted(programs.events(tmp_path / "eval")["loss"]) == [2, 4]
