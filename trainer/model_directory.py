@@ -35,20 +35,21 @@ class ModelRecord:
         return json.dumps({"format_version": _FORMAT_VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: str) -> "ModelRecord":
+    def from_json(cls, text: str | bytes, *, where: str) -> "ModelRecord":
         """Parses `config.json`; UserError when it is not one of ours."""
         try:
             fields: dict[str, Any] = json.loads(text)
             version = fields.pop("format_version")
             sections = fields.pop("config")
-            class_names = tuple(fields.pop("class_names"))
+            if version == _FORMAT_VERSION:
+                record = cls(config.ExperimentConfig(), tuple(fields.pop("class_names")), **fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             remedy = "give another --model_dir"
             raise UserError(f"not a model's configuration ({reason(error)})", where=where, remedy=remedy) from error
         if version != _FORMAT_VERSION:
             raise UserError(f"written in format {version}, this program reads {_FORMAT_VERSION}", where=where)
         experiment_config = config.ExperimentConfig.from_json(json.dumps(sections), where=where)
-        return cls(config=experiment_config, class_names=class_names, **fields)
+        return dataclasses.replace(record, config=experiment_config)
 
 
 def config_path(model_dir: str) -> str:
@@ -64,7 +65,7 @@ def read(model_dir: str) -> ModelRecord:
             raise UserError(
                 "no trained model here", where=model_dir, remedy="train one first: tpu-images train DATASET ..."
             )
-        with tf.io.gfile.GFile(path) as file:
+        with tf.io.gfile.GFile(path, "rb") as file:
             return ModelRecord.from_json(file.read(), where=path)
 
 

@@ -77,8 +77,18 @@ def test_somebody_elses_checkpoints_are_refused(tmp_path):
         model_directory.claim(str(tmp_path), RECORD)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format_version": 99, "config": {}, "class_names": []}'])
-def test_a_damaged_record_is_named(tmp_path, text):
-    (tmp_path / "config.json").write_text(text)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b'{"\xe4": 1}',
+        b'{"format_version": 99, "config": {}, "class_names": []}',
+        b'{"format_version": 1, "config": {}, "class_names": []}',
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(UserError, match=r"config\.json"):
         model_directory.read(str(tmp_path))

@@ -21,6 +21,7 @@ EXTRA_ASSETS_DIR = "assets.extra"
 LABELS_FILE = "labels.json"  # a list; a class name may hold a line break, so not a line each
 DESCRIPTION_FILE = "description.json"
 _TEMPORARY_PREFIX = "temp-"
+_MAKE_ANEW = "make one: tpu-images export --model_dir=..."
 
 
 class ExportMismatchError(Exception):
@@ -91,7 +92,7 @@ def latest_version(path: str) -> str:
         names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
         versions = [int(name.rstrip("/")) for name in names if name.rstrip("/").isdigit() and _is_export(path, name)]
     if not versions:
-        raise UserError("no export here", where=path, remedy="make one: tpu-images export --model_dir=...")
+        raise UserError("no export here", where=path, remedy=_MAKE_ANEW)
     return posixpath.join(path, str(max(versions)))
 
 
@@ -104,8 +105,11 @@ def read_labels(export_dir: str) -> tuple[str, ...]:
     path = posixpath.join(export_dir, EXTRA_ASSETS_DIR, LABELS_FILE)
     if not tf.io.gfile.exists(path):
         raise UserError("has no list of classes", where=path, remedy="give an export that `tpu-images export` made")
-    with tf.io.gfile.GFile(path) as file:
-        return tuple(json.loads(file.read()))
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return tuple(json.loads(file.read()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"damaged ({error})", where=path, remedy=_MAKE_ANEW) from error
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class ExportedClassifier:
         try:
             self._module = tf.saved_model.load(export_dir)  # kept, since its variables are freed with it
             self._signature = self._module.signatures[SIGNATURE]
-        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
             remedy = "make it anew: tpu-images export --model_dir=..."
             raise UserError(f"cannot be loaded ({error})", where=export_dir, remedy=remedy) from error
 

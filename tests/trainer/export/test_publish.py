@@ -91,6 +91,23 @@ def test_a_damaged_export_says_so(tmp_path):
         ExportedClassifier(str(tmp_path))
 
 
+def test_an_export_whose_variables_are_cut_says_so(tmp_path):
+    check = ExportCheck(COLOURS, expected())
+    export_dir = publish.publish(colour_classifier(), str(tmp_path), check, {}).export_dir
+    (variables,) = tmp_path.glob("*/variables/*.data-*")
+    variables.write_bytes(variables.read_bytes()[:2])
+    with pytest.raises(UserError, match=r"cannot be loaded .*; make it anew: tpu-images export"):
+        ExportedClassifier(export_dir)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"1"])
+def test_a_damaged_list_of_classes_is_named(tmp_path, content):
+    (tmp_path / publish.EXTRA_ASSETS_DIR).mkdir()
+    (tmp_path / publish.EXTRA_ASSETS_DIR / publish.LABELS_FILE).write_bytes(content)
+    with pytest.raises(UserError, match=r"labels\.json: damaged \(.*\); make one: tpu-images export"):
+        publish.read_labels(str(tmp_path))
+
+
 def test_an_export_needs_a_place(tmp_path):
     (tmp_path / "file").write_text("somebody's")
     with pytest.raises(UserError, match="file: cannot be written"):
