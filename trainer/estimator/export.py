@@ -148,14 +148,17 @@ def _cut(program: StepProgram) -> CutGraph:
         for name, each in trace.result.per_replica.items()
     }
     targets = [target if isinstance(target, tf.Operation) else target.op for target in trace.result.targets]
-    fed = tf.nest.flatten(inputs[""], expand_composites=True)
+    given = tf.nest.flatten(inputs[""], expand_composites=True)
+    # What has a default value keeps it: whoever feeds it feeds a tensor inside the graph.
+    fed = [tensor for tensor in given if tensor.op.type != "PlaceholderWithDefault"]
     instead = tf.nest.flatten(alternatives, expand_composites=True)
     feeds = [*fed, *(tensor for tensor in instead if tensor.op.type == "Placeholder" and not _is_in(tensor, fed))]
     keys = tf.compat.v1.GraphKeys
     initializers = trace.graph.get_collection(keys.TABLE_INITIALIZERS)
     externals = {id(internal): external for external, internal in trace.graph.captures}
+    assets = trace.graph.get_collection(keys.ASSET_FILEPATHS)
     return CutGraph(
-        trace.function(feeds, [outputs, instead], [*targets, *initializers]),
+        trace.function(feeds, [outputs, given, instead, assets], [*targets, *initializers]),
         feeds,
         {
             f"{prefix}{name}": Signature(tensors, each, targets)
@@ -163,7 +166,7 @@ def _cut(program: StepProgram) -> CutGraph:
             for name, each in outputs.items()
         },
         initializers,
-        [externals.get(id(asset), asset) for asset in trace.graph.get_collection(keys.ASSET_FILEPATHS)],
+        [externals.get(id(asset), asset) for asset in assets],
     )
 
 

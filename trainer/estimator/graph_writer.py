@@ -6,6 +6,7 @@ What comes after an export in programs for TensorFlow 1 asks for tensors by name
 
 import dataclasses
 import functools
+import re
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 v1 = tf.compat.v1
 
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\\/-]")
 _FILLERS_OF_TABLES = {"InitializeTableV2", "InitializeTableFromTextFileV2", "LookupTableImportV2"}
 
 
@@ -64,7 +66,10 @@ def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf
     """
     values = [variable.numpy() for variable in variables]
     with tf.Graph().as_default(), v1.Session(config=v1.ConfigProto(device_count={"GPU": 0})) as session:
-        copies = {id(variable.handle): _copy_of(variable) for variable in variables}
+        copies = {
+            id(variable.handle): _copy_of(variable, value.shape)
+            for variable, value in zip(variables, values, strict=True)
+        }
         imported = {name: _Imported(cut, copies, name) for name, cut in graphs.items()}
         signatures = {
             key: imported[name].definition(one) for name, cut in graphs.items() for key, one in cut.signatures.items()
@@ -84,10 +89,12 @@ def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf
         builder.save()
 
 
-def _copy_of(variable: tf.Variable) -> tf.Variable:
-    name = variable.name.partition(":")[0]
-    zeros = functools.partial(tf.zeros, variable.shape, variable.dtype)
-    return v1.Variable(zeros, variable.trainable, name=name, use_resource=True)
+def _copy_of(variable: tf.Variable, shape: Sequence[int]) -> tf.Variable:
+    """Returns a variable of the default graph; `shape` is that of the value, known in every dimension."""
+    # Variables that are made outside graphs may have names that operations may not.
+    name = _NOT_IN_NAMES.sub("_", variable.name.partition(":")[0]).lstrip("_/\\-") or "variable"
+    zeros = functools.partial(tf.zeros, shape, variable.dtype)
+    return v1.Variable(zeros, variable.trainable, name=name, use_resource=True, shape=variable.shape)
 
 
 class _Imported:
@@ -101,7 +108,8 @@ class _Imported:
         captures = {internal.op.name: external for external, internal in source.captures}
         definition = _portable_definition(source, captures, {f"^{one.name}" for one in cut.initializers})
         taken = {operation.name for operation in self._graph.get_operations()}
-        self._prefix = "" if taken.isdisjoint(node.name for node in definition.node) else f"{name}/"
+        names_are_free = taken.isdisjoint(node.name for node in definition.node)
+        self._prefix = "" if names_are_free else f"{self._graph.unique_name(name, mark_as_used=False)}/"
         captured = {
             id(external): copies[id(external)].handle if id(external) in copies else _captured(external, internal)
             for external, internal in source.captures

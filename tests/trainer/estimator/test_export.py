@@ -306,3 +306,67 @@ def test_a_model_fn_that_wraps_its_inference_for_a_tpu_is_exported_as_it_is(tmp_
     export_dir = export_estimator_savedmodel(estimator, str(tmp_path / "export"), receiver_fn)
     serve = tf.saved_model.load(export_dir).signatures["serving_default"]
     np.testing.assert_allclose(serve(x=tf.constant(BATCH))["value"], expected_values(estimator), rtol=1e-5)
+
+
+def test_a_placeholder_keeps_its_default_value(trained, tmp_path):
+    def scaled():
+        features = v1.placeholder(tf.float32, [None, 3], name="features")
+        scale = v1.placeholder_with_default(2.0, [], name="scale")
+        return ServingInputReceiver(features * scale, {"x": features, "scale": scale})
+
+    export_dir = trained.export_saved_model(str(tmp_path / "export"), scaled)
+    found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH), scale=tf.constant(3.0))
+    np.testing.assert_allclose(found["features"], BATCH * 3)
+    with tf.Graph().as_default(), v1.Session() as session:
+        signature = v1.saved_model.load(session, ["serve"], export_dir).signature_def["serving_default"]
+        found = session.run(signature.outputs["features"].name, {"features:0": BATCH})
+    np.testing.assert_allclose(found, BATCH * 2)
+
+
+def test_files_that_no_table_reads_are_exported_too(trained, tmp_path):
+    (tmp_path / "words.txt").write_text("hello")
+
+    def with_file():
+        v1.add_to_collection(v1.GraphKeys.ASSET_FILEPATHS, tf.constant(str(tmp_path / "words.txt")))
+        return receiver_of_features()
+
+    export_dir = trained.export_saved_model(str(tmp_path / "export"), with_file)
+    assert (tmp_path / "export").joinpath(export_dir, "assets/words.txt").read_text() == "hello"
+
+
+@pytest.mark.parametrize(("name", "shape"), [("_my scale", []), ("scale", tf.TensorShape(None))])
+def test_variables_of_any_name_and_shape_are_exported(tmp_path, name, shape):
+    scale = tf.Variable(3.0, name=name, shape=shape)
+
+    def model_fn(features, labels, mode, params):
+        values = programs.predicted(features) * scale
+        if mode == ModeKeys.PREDICT:
+            return TPUEstimatorSpec(mode, predictions={"value": values})
+        loss = tf.reduce_mean((values - labels) ** 2)
+        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+    estimator = programs.make_estimator(tmp_path / "model", model_fn)
+    estimator.train(programs.input_fn, max_steps=1)
+    export_dir = estimator.export_saved_model(str(tmp_path / "export"), receiver_of_features)
+    found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH))
+    expected = expected_values(estimator) * estimator.get_variable_value(name)
+    np.testing.assert_allclose(found["value"], expected, rtol=1e-5)
+
+
+def test_an_operation_may_have_the_name_of_another_mode(tmp_path):
+    def model_fn(features, labels, mode, params):
+        values = tf.identity(programs.predicted(features), name="eval")
+        loss = None if mode == ModeKeys.PREDICT else tf.reduce_mean((values - labels) ** 2)
+        train_op = programs.minimize(loss) if mode == ModeKeys.TRAIN else None
+        return TPUEstimatorSpec(mode, predictions={"value": values}, loss=loss, train_op=train_op)
+
+    estimator = programs.make_estimator(tmp_path / "model", model_fn)
+    estimator.train(programs.input_fn, max_steps=1)
+    supervised = export_outputs.build_raw_supervised_input_receiver_fn(programs.FEATURES, programs.LABELS)
+    export_dir = estimator.experimental_export_all_saved_models(
+        str(tmp_path / "all"), {ModeKeys.PREDICT: receiver_of_features, ModeKeys.EVAL: supervised}
+    )
+    signatures = tf.saved_model.load(export_dir).signatures
+    found = signatures["eval"](feature=tf.constant(programs.FEATURES), label=tf.constant(programs.LABELS))
+    served = signatures["serving_default"](x=tf.constant(programs.FEATURES))
+    np.testing.assert_array_equal(found["predictions/value"], served["value"])
