@@ -23,11 +23,13 @@ from trainer.preflight import compile_worker, hlo
 # Raised when what is stored, or how it is counted, changes.
 _CACHE_FORMAT = 2
 _POLL_INTERVAL_SECS = 0.5
+# The compiler says so before it places anything, or, where the program nearly fits, after.
 _OUT_OF_MEMORY = re.compile(
     r"total memory required for (?P<what>[^(]+?) \((?P<needed>[\d.]+\w)\) exceeds available HBM "
     r"\((?P<available>[\d.]+\w)\)"
+    r"|Used (?P<used>[\d.]+\w) of (?P<capacity>[\d.]+\w) hbm"
 )
-_STDERR_TAIL_CHARACTERS = 600
+_MOST_MESSAGE_CHARACTERS = 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _run_worker(directory: pathlib.Path, topology: tpu_topology.Topology, progre
             raise
     if process.returncode != 0:
         raise UserError(
-            f"the TPU compiler stopped with status {process.returncode} ({log.read_text()[-_STDERR_TAIL_CHARACTERS:]})",
+            f"the TPU compiler stopped with status {process.returncode} ({log.read_text()[-_MOST_MESSAGE_CHARACTERS:]})",
             where=topology.name,
         )
 
@@ -172,8 +174,10 @@ def _misfit(message: str, topology: tpu_topology.Topology) -> str:
     """Returns what needs too much memory, in words; raises CompilerRefusalError on any other message."""
     memory = _OUT_OF_MEMORY.search(message)
     if not memory:
-        raise CompilerRefusalError(f"the TPU compiler refuses the program ({message})", where=topology.name)
-    return f"does not fit: {memory['what']} need {memory['needed']}iB of HBM, a device has {memory['available']}iB"
+        shortened = message[:_MOST_MESSAGE_CHARACTERS]
+        raise CompilerRefusalError(f"the TPU compiler refuses the program ({shortened})", where=topology.name)
+    what, needed = memory["what"] or "program and arguments", memory["needed"] or memory["used"]
+    return f"does not fit: {what} need {needed}iB of HBM, a device has {memory['available'] or memory['capacity']}iB"
 
 
 def _compiled_step(stored: dict[str, Any], *, is_from_cache: bool) -> CompiledStep:

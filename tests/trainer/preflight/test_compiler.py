@@ -67,6 +67,25 @@ def test_a_step_that_does_not_fit_is_told_so(tmp_path):
         seconds.clear()
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: XLA:TPU compile permanent error. Ran out of memory in memory "
+            "space hbm. Used 15.80G of 15.75G hbm. Exceeded hbm capacity by 52.98M.\n\nTotal hbm usage >= 16.05G:",
+            "program and arguments need 15.80GiB of HBM, a device has 15.75GiB",
+        ),
+        (
+            "RESOURCE_EXHAUSTED: total memory required for parameters (30.5G) exceeds available HBM (15.75G).",
+            "parameters need 30.5GiB of HBM, a device has 15.75GiB",
+        ),
+    ],
+)
+def test_the_compilers_words_for_too_much_memory(message, told):
+    """The first was printed for a ResNet-50 with 1,336 images, which nearly fits, by libtpu 0.0.52."""
+    assert compiler._misfit(message, topology.parse("v5e")) == f"does not fit: {told}"
+
+
 def test_a_compiler_that_wrote_no_program_down_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="did not write down"):
         compile_worker.scheduled_program(tmp_path)
