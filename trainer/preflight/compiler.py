@@ -156,9 +156,9 @@ def _run_worker(directory: pathlib.Path, topology: tpu_topology.Topology, progre
             process.kill()
             raise
     if process.returncode != 0:
+        last_words = log.read_text()[-_MOST_MESSAGE_CHARACTERS:]
         raise UserError(
-            f"the TPU compiler stopped with status {process.returncode} ({log.read_text()[-_MOST_MESSAGE_CHARACTERS:]})",
-            where=topology.name,
+            f"the TPU compiler stopped with status {process.returncode} ({last_words})", where=topology.name
         )
 
 
