@@ -72,7 +72,7 @@ def test_a_step_that_does_not_fit_is_told_so(tmp_path):
     [
         (
             "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: XLA:TPU compile permanent error. Ran out of memory in "
-            "memory space hbm. Used 15.80G of 15.75G hbm. Exceeded hbm capacity by 52.98M.\n\nTotal hbm usage >= 16.05G:",
+            "memory space hbm. Used 15.80G of 15.75G hbm. Exceeded hbm capacity by 52.98M.\n\nTotal hbm",
             "program and arguments need 15.80GiB of HBM, a device has 15.75GiB",
         ),
         (
