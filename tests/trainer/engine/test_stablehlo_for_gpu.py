@@ -155,6 +155,17 @@ def test_other_convolutions_stay(shape, strides):
     assert channels_of_convolutions(stablehlo_for_gpu.for_gpu(program)) == {shape[3]}
 
 
+@pytest.mark.parametrize("of", [lambda function: function, kernel_gradient_of], ids=["outputs", "kernel_gradient"])
+def test_a_convolution_in_full_precision_stays(of):
+    inputs, kernel = images(2, 12, 12, 3), images(3, 3, 3, 8)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        program = program_of(of(convolution(2, "SAME")), inputs, kernel)
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
+    assert channels_of_convolutions(stablehlo_for_gpu.for_gpu(program)) == {3}
+
+
 def test_other_programs_stay_as_they_are():
     inputs = images(3, 4)
     program = program_of(lambda inputs: tf.where(inputs > 0.0, tf.maximum(inputs, 1.0), inputs), inputs)
