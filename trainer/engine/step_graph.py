@@ -2,9 +2,11 @@
 
 A program for TensorFlow 1 holds the assignments that it wants to run: it makes the train_op depend on them, or runs
 them on demand (a hook, a Scaffold). Code for TensorFlow 2 writes `variable.assign(value)` as a statement and lets go of
-the result. So an assignment whose result nobody has when the next operation is made is left to the graph, and runs.
+the result. So an assignment whose result nobody has when the next operation is made, and that no other operation of
+the step waits for, is left to the graph, and runs.
 """
 
+import os
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +16,6 @@ from tensorflow.python.framework import func_graph
 
 # Keras makes assignments that it means to run whatever it does with the result.
 _KERAS_PATHS = ("/keras/src/", "/tf_keras/src/")
-_TENSORFLOW_PATH = "/site-packages/tensorflow/"
 
 
 class StepGraph(func_graph.FuncGraph):
@@ -36,6 +37,8 @@ class StepGraph(func_graph.FuncGraph):
     def end_trace(self) -> None:
         """Notes that what is made from now on, by hooks say, is no part of the step unless it is asked for."""
         self._decide()
+        # Who makes other operations wait for an assignment wants it when those run.
+        self._left_to_graph = {operation for operation in self._left_to_graph if not operation._control_outputs}
         self._num_traced = len(self.get_operations())
 
     def traced_operations(self) -> list[tf.Operation]:
@@ -81,6 +84,7 @@ def note_assignment(operation: tf.Operation, result: Any) -> None:
 
 
 def _is_made_by_keras(operation: tf.Operation) -> bool:
-    paths = [frame.filename for frame in operation.traceback]
-    outside = [path for path in paths if _TENSORFLOW_PATH not in path]
-    return bool(outside) and any(part in outside[-1] for part in _KERAS_PATHS)
+    # Every operation comes through this file, and through TensorFlow.
+    makers = (__file__, os.path.dirname(tf.__file__) + os.sep)
+    callers = [frame.filename for frame in operation.traceback if not frame.filename.startswith(makers)]
+    return bool(callers) and any(part in callers[-1] for part in _KERAS_PATHS)

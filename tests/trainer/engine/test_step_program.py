@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from trainer.engine import step_program, tf_engine, variables
 from trainer.engine.effects import Effects
@@ -111,6 +112,8 @@ def test_assignments_that_somebody_holds_run_on_demand_alone(store, effects):
         reset = total.assign(7.0)
         held.extend([v1.assign(total, 8.0), total.assign_add(1.0, read_value=False)])
         held.append(tf.group(reset, total.assign_sub(1.0)))
+        with tf.control_dependencies([total.assign_add(2.0)]):
+            held.append(tf.identity(batch))
         return StepResult({"unrelated": batch + 1}, effects=effects)
 
     program = step_program.trace_step(step, tf.TensorSpec([]), store)
@@ -118,6 +121,20 @@ def test_assignments_that_somebody_holds_run_on_demand_alone(store, effects):
     assert store["total"].numpy() == 0
     program.trace.function((), (), [held[0].op])()
     assert store["total"].numpy() == 8
+
+
+def test_assignments_of_keras_run_whoever_holds_them(store):
+    held = []
+
+    def step(batch):
+        weight = tf.Variable(0.0, name="weight")
+        tf_keras.optimizers.legacy.SGD(1.0).apply_gradients([(tf.reduce_sum(batch), weight)])
+        held.append(tf_keras.metrics.Sum(name="all").update_state(batch))
+        return StepResult({"unrelated": tf.constant(1)}, effects=Effects.LOOSE)
+
+    run(step_program.trace_step(step, tf.TensorSpec([3]), store), [tf.ones([3])])
+    assert store["weight"].numpy() == -3
+    assert store["total"].numpy() == 3
 
 
 def test_what_is_made_after_the_trace_runs_on_demand_alone(store):
