@@ -198,7 +198,7 @@ def _full_disk_told(model_dir: str) -> Iterator[None]:
     except tf.errors.ResourceExhaustedError as error:
         if "No space left on device" not in error.message:
             raise  # memory, of the device for instance
-        remedy = "make room, and run the same command again: it goes on from the last checkpoint"
+        remedy = "make room, and run the same command again: a training goes on from the last checkpoint"
         raise UserError("the disk is full", where=model_dir, remedy=remedy) from error
 
 
@@ -213,11 +213,12 @@ def evaluate(experiment: Experiment, dataset: DatasetDirectory, split: str) -> M
     """Measures the latest checkpoint on every example of a split, once; events go to `eval_<split>/`.
 
     Raises:
-      UserError: there is no such split, a shard is damaged, or there is no checkpoint.
+      UserError: there is no such split, a shard is damaged, there is no checkpoint, or the disk is full.
     """
     checkpoint_path = _trained_checkpoint(experiment)
     input_fn = make_input_fn(dataset, split, ModeKeys.EVAL, experiment.config)
-    return make_estimator(experiment).evaluate(input_fn, checkpoint_path=checkpoint_path, name=split)
+    with _full_disk_told(experiment.model_dir):
+        return make_estimator(experiment).evaluate(input_fn, checkpoint_path=checkpoint_path, name=split)
 
 
 def export(experiment: Experiment, dataset: DatasetDirectory, base_dir: str) -> PublishedExport:

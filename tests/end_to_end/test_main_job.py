@@ -82,6 +82,15 @@ def test_training_learns_and_leaves_what_the_readme_promises(model_dir, dataset,
     assert sum(map(sum, measured["confusion_matrix"])) == num_test
 
 
+def test_a_place_that_cannot_hold_an_evaluation_is_told_before_the_work(model_dir, tmp_path, capsys):
+    copy = tmp_path / "model"
+    shutil.copytree(model_dir, copy, ignore=shutil.ignore_patterns("eval_test"))
+    (copy / "eval_test").write_text("somebody's")
+    capsys.readouterr()
+    assert run("evaluate", f"--model_dir={copy}", "--split=test") == 2
+    assert capsys.readouterr().err.endswith("eval_test is not a folder; name another folder\n")
+
+
 def test_evaluation_does_not_depend_on_the_batch_size(model_dir, dataset, tmp_path):
     from trainer import experiment as experiments
 

@@ -4,7 +4,7 @@ import posixpath
 import time
 from collections.abc import Sequence
 
-from preprocessing.command_line import CommandParser
+from preprocessing.command_line import CommandParser, folder_to_write
 from trainer.commands import evaluation_report, summary
 from trainer.commands.tensorflow_loading import load_tensorflow
 
@@ -19,11 +19,14 @@ def main(argv: Sequence[str]) -> int:
     experiment = experiments.load(arguments.model_dir)
     dataset = experiments.open_dataset_of(experiment, arguments.dataset)
     num_examples = dataset.info.split(arguments.split, where=dataset.path).num_examples
+    results_dir = posixpath.join(arguments.model_dir, f"eval_{arguments.split}")
+    if "://" not in results_dir:
+        folder_to_write(results_dir)
     started_secs = time.monotonic()
     metrics = experiments.evaluate(experiment, dataset, arguments.split)
     elapsed_secs = time.monotonic() - started_secs
     class_names = experiment.record.class_names
-    results_path = posixpath.join(arguments.model_dir, f"eval_{arguments.split}", "metrics.json")
+    results_path = posixpath.join(results_dir, "metrics.json")
     model_directory.write_text(results_path, evaluation_report.to_json(metrics, class_names))
     print(evaluation_report.text(metrics, class_names))
     summary.show(
