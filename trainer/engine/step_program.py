@@ -92,8 +92,7 @@ class StepTrace:
 
     def initialise(self) -> None:
         """Fills new lookup tables and gives new variables their first values."""
-        tables = self.graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
-        new_tables = [one for one in tables if one is not None and one not in self.filled_tables]
+        new_tables = [one for one in self.table_initializers() if one not in self.filled_tables]
         if new_tables:
             self.function((), (), new_tables)()
             self.filled_tables.update(new_tables)
@@ -103,6 +102,11 @@ class StepTrace:
             for variable, value in zip(created, initial_values, strict=True):
                 variable.assign(value)
         self.store.record_initial_local_values()
+
+    def table_initializers(self) -> list[tf.Operation]:
+        """Returns the operations that fill lookup tables; tables that Keras makes are filled already, and have none."""
+        tables = self.graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
+        return [one for one in tables if one is not None]
 
     def initializers(self) -> list[tf.Operation]:
         """Returns the operations that give variables other first values, made by `init_from_checkpoint`."""

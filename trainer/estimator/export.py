@@ -143,20 +143,20 @@ def _cut(program: StepProgram) -> CutGraph:
     }
     inputs = {"": dict(receiver.receiver_tensors), **{f"{name}:": tensors for name, tensors in alternatives.items()}}
     own = functools.partial(_in_trace, trace.graph)
-    outputs = {
-        name: tf.nest.map_structure(own, dict(each), expand_composites=True)
-        for name, each in trace.result.per_replica.items()
-    }
+    with trace.graph.as_default():  # To put a ragged tensor together takes operations.
+        outputs = {
+            name: tf.nest.map_structure(own, dict(each), expand_composites=True)
+            for name, each in trace.result.per_replica.items()
+        }
     targets = [target if isinstance(target, tf.Operation) else target.op for target in trace.result.targets]
     given = tf.nest.flatten(inputs[""], expand_composites=True)
     # What has a default value keeps it: whoever feeds it feeds a tensor inside the graph.
     fed = [tensor for tensor in given if tensor.op.type != "PlaceholderWithDefault"]
     instead = tf.nest.flatten(alternatives, expand_composites=True)
     feeds = [*fed, *(tensor for tensor in instead if tensor.op.type == "Placeholder" and not _is_in(tensor, fed))]
-    keys = tf.compat.v1.GraphKeys
-    initializers = trace.graph.get_collection(keys.TABLE_INITIALIZERS)
+    initializers = trace.table_initializers()
     externals = {id(internal): external for external, internal in trace.graph.captures}
-    assets = trace.graph.get_collection(keys.ASSET_FILEPATHS)
+    assets = trace.graph.get_collection(tf.compat.v1.GraphKeys.ASSET_FILEPATHS)
     return CutGraph(
         trace.function(feeds, [outputs, given, instead, assets], [*targets, *initializers]),
         feeds,

@@ -370,3 +370,15 @@ def test_an_operation_may_have_the_name_of_another_mode(tmp_path):
     found = signatures["eval"](feature=tf.constant(programs.FEATURES), label=tf.constant(programs.LABELS))
     served = signatures["serving_default"](x=tf.constant(programs.FEATURES))
     np.testing.assert_array_equal(found["predictions/value"], served["value"])
+
+
+def test_a_ragged_tensor_is_exported(trained, tmp_path):
+    def model_fn(features, labels, mode, params):
+        return EstimatorSpec(mode, predictions={"ragged": tf.RaggedTensor.from_tensor(features)})
+
+    estimator = programs.make_estimator(trained.model_dir, model_fn)
+    export_dir = estimator.export_saved_model(str(tmp_path / "export"), receiver_of_features)
+    with tf.Graph().as_default(), v1.Session() as session:
+        signature = v1.saved_model.load(session, ["serve"], export_dir).signature_def["serving_default"]
+        values = signature.outputs["ragged"].composite_tensor.components[0].name
+        np.testing.assert_array_equal(session.run(values, {"features:0": BATCH}), BATCH.ravel())

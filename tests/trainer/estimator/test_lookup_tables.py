@@ -2,6 +2,7 @@
 
 import os
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -119,3 +120,14 @@ def test_an_accelerator_has_no_tables(tmp_path):
     other = programs.make_estimator(tmp_path / "model", model_fn, use_tpu=True, config={"master": "mock:2"})
     with pytest.raises(UserError, match=r"lookup tables \(.*\) are not on the device; look the values up in input_fn"):
         next(other.predict(programs.input_fn))
+
+
+def test_a_table_of_a_keras_layer_is_not_exported(tmp_path):
+    estimator = programs.make_estimator(tmp_path / "model", weighing_model_fn(tf.identity))
+    estimator.train(lambda params: of_words(params).map(lambda _, labels: (IDS, labels)), max_steps=1)
+
+    def lookup(words):
+        return keras.layers.StringLookup(vocabulary=["a", "b", "c"])(words)
+
+    with pytest.raises(ValueError, match="nor a lookup table that serving_input_receiver_fn or model_fn makes itself"):
+        estimator.export_saved_model(str(tmp_path / "export"), receiver_of_words(lookup))
