@@ -31,13 +31,19 @@ class CommandParser(argparse.ArgumentParser):
         raise UserError(message, remedy=f"see {self.prog} --help")
 
 
-def file_to_write(path: str) -> str:
+def file_to_write(path: str, *, made_folder: str = "") -> str:
     """Returns `path` if a local file can be written there: asked before hours of work, not after. A `type` of argparse.
+
+    Args:
+      path: the file.
+      made_folder: a folder that the work makes, which may hold the file.
 
     Raises:
       UserError: when it cannot.
     """
     folder = os.path.dirname(path) or "."
+    if made_folder and os.path.abspath(folder) == os.path.abspath(made_folder) and not os.path.lexists(folder):
+        return folder_to_write(folder) and path
     if not os.path.isdir(folder):
         raise UserError(f"there is no folder {folder}", where=path, remedy="make it, or name another file")
     if os.path.isdir(path):

@@ -29,6 +29,8 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     options = _options(arguments)
+    if arguments.summary_file:
+        command_line.file_to_write(arguments.summary_file, made_folder=options.output)
     source = None if arguments.dry_run else sources.open_source(options)
     if arguments.runner == _DEFAULT_RUNNER and process_pool.sensible_number(options.input):
         process_pool.warm_up()
@@ -109,12 +111,7 @@ def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     add("--runner", default=_DEFAULT_RUNNER, help="Beam runner (%(default)s); further flags go to it")
     add("--num_workers", type=int, default=1, help="processes on this machine, machines on Dataflow (%(default)s)")
     add("--dry_run", action="store_true", help="show the job for Dataflow and what it may cost; run nothing")
-    add(
-        "--summary_file",
-        metavar="FILE",
-        type=command_line.file_to_write,
-        help="also write the summary to FILE as JSON",
-    )
+    add("--summary_file", metavar="FILE", help="also write the summary to FILE as JSON")
 
 
 def _add_image_arguments(parser: argparse.ArgumentParser) -> None:

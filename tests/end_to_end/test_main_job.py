@@ -48,14 +48,18 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module")
 def dataset(images, tmp_path_factory):
     path = tmp_path_factory.mktemp("converted") / "dataset"
-    assert run("convert", images, path, "--split=train:0.6,validation:0.2,test:0.2") == 0
+    summary_file = f"--summary_file={path / 'summary.json'}"
+    assert run("convert", images, path, "--split=train:0.6,validation:0.2,test:0.2", summary_file) == 0
+    assert (path / "summary.json").is_file()
     return path
 
 
 @pytest.fixture(scope="module")
 def model_dir(dataset, tmp_path_factory):
     path = tmp_path_factory.mktemp("trained") / "model"
-    assert run("train", dataset, f"--model_dir={path}", *SETTINGS, "--train_epochs=6", "--epochs_per_eval=3") == 0
+    words = [f"--model_dir={path}", *SETTINGS, "--train_epochs=6", "--epochs_per_eval=3"]
+    assert run("train", dataset, *words, f"--summary_file={path / 'summary.json'}") == 0
+    assert json.loads((path / "summary.json").read_text())["model_dir"] == str(path)
     return path
 
 

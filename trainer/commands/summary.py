@@ -2,17 +2,15 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from preprocessing.command_line import file_to_write, write_file
 
 
-def add_summary_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--summary_file`, which every command that measures something takes."""
-    parser.add_argument(
-        "--summary_file", metavar="FILE", type=file_to_write, help="also write the summary to FILE as JSON"
-    )
+def add_summary_argument(parser: argparse.ArgumentParser, check: Callable[[str], str] = file_to_write) -> None:
+    """Adds `--summary_file`, which every command that measures something takes; `check` returns a path that is good."""
+    parser.add_argument("--summary_file", metavar="FILE", type=check, help="also write the summary to FILE as JSON")
 
 
 def show(title: str, values: Mapping[str, Any], summary_file: str | None) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from preprocessing.command_line import CommandParser
+from preprocessing.command_line import CommandParser, file_to_write
 from trainer import accelerators, cloud_environment, config
 from trainer.commands import evaluation_report, summary
 from trainer.commands.arguments import (
@@ -29,6 +29,8 @@ def main(argv: Sequence[str]) -> int:
     model_dir = arguments.model_dir or cloud.checkpoint_dir
     if not model_dir:
         raise UserError("is missing", where="--model_dir", remedy="say where the model is to live")
+    if arguments.summary_file:
+        file_to_write(arguments.summary_file, made_folder=model_dir)
     wanted = experiment_config(arguments.preset, overrides)
     load_tensorflow()
     from trainer import experiment as experiments  # noqa: PLC0415 - --help must not wait for TensorFlow
@@ -89,7 +91,7 @@ def _parser() -> CommandParser:
     parser.add_argument("dataset", metavar="DATASET", help="dataset directory, as `convert` wrote it")
     parser.add_argument("--model_dir", metavar="DIR", help="where the model lives; continued if it is there")
     parser.add_argument("--preset", metavar="NAME", help="configuration to start from: tpu-images presets")
-    summary.add_summary_argument(parser)
+    summary.add_summary_argument(parser, check=str)  # checked when the model_dir is known
     return parser
 
 
