@@ -54,9 +54,11 @@ class _Bracket:
         """Returns the size to try next: where memory would run out if it grew evenly with the batch.
 
         After a failure a little less; after several, half way between what fits and what does not. Close to the limit
-        the compiler computes activations twice rather than keep them: where sizes fit that should not, strides double.
+        the compiler computes activations twice rather than keep them: where sizes fit that should not, strides double,
+        or the way to a size that does not fit is halved.
         """
-        if not self.fitting or self.num_failures > _MAX_PREDICTIONS or (self.stride and self.failing):
+        fits_more = self.stride > 0 or self.num_fits > _MAX_PREDICTIONS
+        if not self.fitting or self.num_failures > _MAX_PREDICTIONS or (self.failing and fits_more):
             return self._inside((self.fitting + (self.failing or 0)) // 2)
         bytes_per_example = (self.fitting_bytes - fixed_bytes) / self.fitting
         predicted = (available_bytes - fixed_bytes) / bytes_per_example
