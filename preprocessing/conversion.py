@@ -51,7 +51,8 @@ def convert(options: ConvertOptions, source: Source, runner_options: runner.Runn
     Raises:
       UserError: when too many rows are bad, the output cannot be written, or something that is no dataset is there.
     """
-    output.require_ours(options.output)
+    with storage.failures_told("read", options.output):
+        output.require_ours(options.output)
     started_secs = time.monotonic()
     # Images that cannot be read are quarantined: what fails here is the output.
     with storage.failures_told("written", options.output), output.staging(options.output) as staging:

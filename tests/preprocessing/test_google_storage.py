@@ -209,6 +209,7 @@ def forbidden_service(monkeypatch):
     [
         (task.main, ["gs://other/photos", "dataset"], "gs://other/photos"),
         (task.main, ["{photos}", "gs://other/dataset"], "gs://other/dataset"),
+        (task.main, ["{photos}", "gs://other/dataset", "--overwrite"], "gs://other/dataset"),
         (inspect.main, ["gs://other/dataset"], "gs://other/dataset"),
     ],
 )
