@@ -94,7 +94,10 @@ def _copy_of(variable: tf.Variable, shape: Sequence[int]) -> tf.Variable:
     # Variables that are made outside graphs may have names that operations may not.
     name = _NOT_IN_NAMES.sub("_", variable.name.partition(":")[0]).lstrip("_/\\-") or "variable"
     zeros = functools.partial(tf.zeros, shape, variable.dtype)
-    return v1.Variable(zeros, variable.trainable, name=name, use_resource=True, shape=variable.shape)
+    copy = v1.Variable(zeros, variable.trainable, name=name, use_resource=True, shape=variable.shape)
+    # Parts of a variable are saved as one value.
+    copy._set_save_slice_info(getattr(variable, "_save_slice_info", None))
+    return copy
 
 
 class _Imported:

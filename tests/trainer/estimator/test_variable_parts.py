@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.errors import UserError
-from trainer.estimator import ModeKeys, TPUEstimatorSpec, checkpoints
+from trainer.estimator import ModeKeys, TPUEstimatorSpec, checkpoints, export_outputs
 
 from . import programs
 
@@ -19,6 +19,8 @@ def partitioned(num_parts):
         partitioner = v1.fixed_size_partitioner(num_parts) if num_parts else None
         weights = v1.get_variable("weights", [3, 2], initializer=v1.ones_initializer(), partitioner=partitioner)
         values = tf.reduce_sum(features @ tf.convert_to_tensor(weights), axis=1)
+        if mode == ModeKeys.PREDICT:
+            return TPUEstimatorSpec(mode, predictions={"value": values})
         loss = tf.reduce_mean((values - labels) ** 2)
         train_op = programs.minimize(loss) if mode == ModeKeys.TRAIN else None
         return TPUEstimatorSpec(mode, loss=loss, train_op=train_op)
@@ -46,6 +48,21 @@ def test_parts_start_warm_from_a_whole(tmp_path):
     warm.train(programs.input_fn, max_steps=1)
     first = checkpoints.read(f"{tmp_path}/warm/model.ckpt-0")["weights"]
     np.testing.assert_array_equal(first, donor.get_variable_value("weights"))
+
+
+def test_parts_are_one_value_in_an_export_too(tmp_path):
+    estimator = programs.make_estimator(tmp_path, partitioned(2)).train(programs.input_fn, max_steps=3)
+    receiver_fn = export_outputs.build_raw_serving_input_receiver_fn({"x": programs.FEATURES})
+
+    def receiver_of_x():
+        receiver = receiver_fn()
+        return export_outputs.ServingInputReceiver(receiver.features["x"], receiver.receiver_tensors)
+
+    export_dir = estimator.export_saved_model(str(tmp_path / "export"), receiver_of_x)
+    weights = estimator.get_variable_value("weights")
+    np.testing.assert_array_equal(tf.train.load_variable(f"{export_dir}/variables/variables", "weights"), weights)
+    found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(programs.FEATURES))["value"]
+    np.testing.assert_allclose(found, np.sum(programs.FEATURES @ weights, axis=1), rtol=1e-5)
 
 
 def test_another_shape_is_refused(tmp_path):
