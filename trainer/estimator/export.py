@@ -98,26 +98,30 @@ def _program(model: Model, mode: str, input_receiver_fn: Callable[[], InputRecei
         receiver = input_receiver_fn()
         labels = getattr(receiver, "labels", None)
         spec = model.call_model_fn(receiver.features, labels, mode, Deployment(TfEngine()))
-        signatures, targets = _signatures(spec, mode)
+        is_for_replicas = isinstance(spec, TPUEstimatorSpec) and mode != ModeKeys.PREDICT
+        plain = spec.as_estimator_spec() if is_for_replicas else spec
+        signatures, targets = _signatures(plain, mode)
+        metric_variables = evaluation_metrics.keras_variables(getattr(plain, "eval_metric_ops", None) or {})
         return StepResult(
             per_replica=signatures,
             feeds=tf.nest.flatten(receiver.receiver_tensors, expand_composites=True),
             targets=targets,
-            payload=ReceiverPayload(receiver, model_steps.scaffold_maker(spec)),
+            payload=ReceiverPayload(receiver, model_steps.scaffold_maker(spec), metric_variables),
         )
 
-    return model.programs.trace_step(step, (), Deployment(TfEngine()))
+    program = model.programs.trace_step(step, (), Deployment(TfEngine()))
+    model.programs.store.mark_local(program.payload.metric_variables)
+    return program
 
 
 def _signatures(spec: Any, mode: str) -> tuple[Mapping[str, Mapping[str, tf.Tensor]], Sequence[Any]]:
     """Returns the outputs of each signature, and what must run beside."""
     if mode == ModeKeys.PREDICT:
         return export_outputs.signatures(spec.export_outputs, spec.predictions), ()
-    plain = spec.as_estimator_spec() if isinstance(spec, TPUEstimatorSpec) else spec
-    outputs = export_outputs.supervised(plain.loss, plain.predictions, plain.eval_metric_ops)
+    outputs = export_outputs.supervised(spec.loss, spec.predictions, spec.eval_metric_ops)
     if mode == ModeKeys.TRAIN:
-        return {mode: outputs}, (plain.train_op,)
-    return {mode: outputs}, evaluation_metrics.trace(plain.eval_metric_ops).updates
+        return {mode: outputs}, (spec.train_op,)
+    return {mode: outputs}, evaluation_metrics.trace(spec.eval_metric_ops).updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +130,7 @@ class ReceiverPayload:
 
     receiver: InputReceiver
     make_scaffold: Callable[[], Any] | None
+    metric_variables: Sequence[tf.Variable]
 
 
 def _graphs(modes: Iterable[str], programs: Sequence[StepProgram]) -> dict[str, CutGraph]:

@@ -1,6 +1,8 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from trainer.estimator import (
     BatchConfig,
@@ -382,3 +384,19 @@ def test_a_ragged_tensor_is_exported(trained, tmp_path):
         signature = v1.saved_model.load(session, ["serve"], export_dir).signature_def["serving_default"]
         values = signature.outputs["ragged"].composite_tensor.components[0].name
         np.testing.assert_array_equal(session.run(values, {"features:0": BATCH}), BATCH.ravel())
+
+
+@pytest.mark.parametrize("mean", [keras.metrics.Mean, pytest.param(tf_keras.metrics.Mean, marks=pytest.mark.slow)])
+def test_an_evaluation_with_a_keras_metric_is_exported(trained, tmp_path, mean):
+    def model_fn(features, labels, mode, params):
+        values = programs.predicted(features)
+        metric = mean(name="mean")
+        metric.update_state(values)
+        return EstimatorSpec(mode, loss=tf.reduce_mean(values - labels), eval_metric_ops={"mean": metric})
+
+    supervised = export_outputs.build_raw_supervised_input_receiver_fn(programs.FEATURES, programs.LABELS)
+    estimator = programs.make_estimator(trained.model_dir, model_fn)
+    export_dir = estimator.export_saved_model(str(tmp_path / "all"), supervised, experimental_mode=ModeKeys.EVAL)
+    evaluate = tf.saved_model.load(export_dir).signatures["eval"]
+    found = evaluate(feature=tf.constant(BATCH), label=tf.constant(programs.LABELS[:3]))
+    assert found["metrics/mean/value"].numpy() == pytest.approx(expected_values(trained).mean(), rel=1e-5)
