@@ -288,8 +288,8 @@ class Estimator:
         """Writes several modes of a checkpoint as one SavedModel; returns its directory.
 
         The signatures of prediction are as in `export_saved_model`. That of training is named `train`, and trains; that
-        of evaluation `eval`. Their outputs are `loss`, `predictions/...` and `metrics/NAME/{value,update_op}`. All are
-        in one graph with the tag `serve`.
+        of evaluation `eval`. Their outputs are `loss`, `predictions/...` and `metrics/NAME/{value,update_op}`. Each
+        mode is a graph with its own tag, `serve`, `train` or `eval`; variables are stored once.
 
         Args:
           export_dir_base: as in `export_saved_model`.

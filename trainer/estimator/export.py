@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import posixpath
 import time
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from trainer.estimator.tpu_context import Deployment
 
 # Training first: it makes the most variables, and its names for them hold.
 _MODES = (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT)
+# Those of TensorFlow 1's Estimator.
+_TAGS = types.MappingProxyType({ModeKeys.TRAIN: "train", ModeKeys.EVAL: "eval", ModeKeys.PREDICT: "serve"})
 
 
 class Predictor(tf.Module):
@@ -78,12 +81,17 @@ def export_saved_model(
     if not input_receiver_fns or not set(input_receiver_fns) <= set(_MODES):
         raise ValueError(f"give an input_receiver_fn for modes among {_MODES}, got {list(input_receiver_fns)}")
     isolated = model.isolated()
-    programs = [_program(isolated, mode, input_receiver_fns[mode]) for mode in _MODES if mode in input_receiver_fns]
-    with isolated.holding(checkpoint_path, *programs):
+    programs = {
+        mode: _program(isolated, mode, input_receiver_fns[mode]) for mode in _MODES if mode in input_receiver_fns
+    }
+    with isolated.holding(checkpoint_path, *programs.values()):
         export_dir = _new_export_dir(export_dir_base)
         temporary_dir = posixpath.join(export_dir_base, f"temp-{posixpath.basename(export_dir)}")
-        variables = list({id(variable): variable for program in programs for variable in program.variables}.values())
-        graph_writer.write(temporary_dir, _graphs(input_receiver_fns, programs), variables)
+        variables = list(
+            {id(variable): variable for program in programs.values() for variable in program.variables}.values()
+        )
+        graphs = {_TAGS[mode]: _cut(program) for mode, program in programs.items()}
+        graph_writer.write(temporary_dir, graphs, variables)
     _copy_assets(temporary_dir, assets_extra or {})
     tf.io.gfile.rename(temporary_dir, export_dir)
     logging.info("exported %s to %s", checkpoint_path, export_dir)
@@ -131,12 +139,6 @@ class ReceiverPayload:
     receiver: InputReceiver
     make_scaffold: Callable[[], Any] | None
     metric_variables: Sequence[tf.Variable]
-
-
-def _graphs(modes: Iterable[str], programs: Sequence[StepProgram]) -> dict[str, CutGraph]:
-    """Returns the graph of each mode, prediction first: its operations keep their names."""
-    by_mode = dict(zip((mode for mode in _MODES if mode in set(modes)), programs, strict=True))
-    return {mode: _cut(by_mode[mode]) for mode in reversed(_MODES) if mode in by_mode}
 
 
 def _cut(program: StepProgram) -> CutGraph:

@@ -54,39 +54,58 @@ class CutGraph:
 
 
 def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf.Variable]) -> None:
-    """Writes a SavedModel with the tag `serve`.
+    """Writes a SavedModel: a graph for each tag, which share the values of variables.
+
+    Operations keep their names where no variable has taken them; else they are put under the tag.
 
     Args:
       directory: where to; it must not exist.
-      graphs: by name. Operations of the first keep their names, those of others are put under the graph's name.
+      graphs: by tag, such as `serve`.
       variables: what the functions may have captured; the values that they have now are written.
 
     Raises:
       ValueError: a function captured a resource that is neither a variable nor a lookup table.
     """
     values = [variable.numpy() for variable in variables]
-    with tf.Graph().as_default(), v1.Session(config=v1.ConfigProto(device_count={"GPU": 0})) as session:
-        copies = {
-            id(variable.handle): _copy_of(variable, value.shape)
-            for variable, value in zip(variables, values, strict=True)
-        }
-        imported = {name: _Imported(cut, copies, name) for name, cut in graphs.items()}
-        signatures = {
-            key: imported[name].definition(one) for name, cut in graphs.items() for key, one in cut.signatures.items()
-        }
-        initializers = [copies[id(variable.handle)].initializer for variable in variables]
-        # One run for all: a session takes its time for each new fetch.
-        session.run(initializers, {one.inputs[1]: value for one, value in zip(initializers, values, strict=True)})
-        builder = v1.saved_model.Builder(directory)
-        builder.add_meta_graph_and_variables(
-            session,
-            [v1.saved_model.tag_constants.SERVING],
-            signatures,
-            assets_collection=[asset for one in imported.values() for asset in one.assets],
-            main_op=tf.group(*(operation for one in imported.values() for operation in one.initializers)),
-            strip_default_attrs=True,
-        )
-        builder.save()
+    # All are made before anything is written: one of them may be refused.
+    prepared = [_prepared(tag, cut, variables, values) for tag, cut in graphs.items()]
+    builder = v1.saved_model.Builder(directory)
+    for position, one in enumerate(prepared):
+        with one.graph.as_default(), v1.Session(config=v1.ConfigProto(device_count={"GPU": 0})) as session:
+            if position:
+                builder.add_meta_graph([one.tag], one.signatures, **one.rest)
+            else:
+                _assign(session, one.variables, values)
+                builder.add_meta_graph_and_variables(session, [one.tag], one.signatures, **one.rest)
+    builder.save()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """A graph as the builder of SavedModels takes it; `rest` are the builder's other arguments."""
+
+    tag: str
+    graph: tf.Graph
+    variables: Sequence[tf.Variable]
+    signatures: Mapping[str, Any]
+    rest: Mapping[str, Any]
+
+
+def _prepared(tag: str, cut: CutGraph, variables: Sequence[tf.Variable], values: Sequence[Any]) -> _Prepared:
+    with tf.Graph().as_default() as graph:
+        copies = [_copy_of(variable, value.shape) for variable, value in zip(variables, values, strict=True)]
+        by_handle = {id(variable.handle): copy for variable, copy in zip(variables, copies, strict=True)}
+        imported = _Imported(cut, by_handle, tag)
+        signatures = {name: imported.definition(one) for name, one in cut.signatures.items()}
+        main = tf.group(*imported.initializers)
+    rest = {"assets_collection": imported.assets, "main_op": main, "strip_default_attrs": True}
+    return _Prepared(tag, graph, copies, signatures, rest)
+
+
+def _assign(session: tf.compat.v1.Session, variables: Sequence[tf.Variable], values: Sequence[Any]) -> None:
+    # One run for all: a session takes its time for each new fetch.
+    initializers = [variable.initializer for variable in variables]
+    session.run(initializers, {one.inputs[1]: value for one, value in zip(initializers, values, strict=True)})
 
 
 def _copy_of(variable: tf.Variable, shape: Sequence[int]) -> tf.Variable:

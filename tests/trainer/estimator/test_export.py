@@ -238,20 +238,34 @@ def test_an_untrained_model_cannot_be_exported(tmp_path):
 def fixture_all_modes(trained, tmp_path):
     supervised = export_outputs.build_raw_supervised_input_receiver_fn(programs.FEATURES, programs.LABELS)
     receiver_fns = {ModeKeys.TRAIN: supervised, ModeKeys.EVAL: supervised, ModeKeys.PREDICT: receiver_of_features}
-    return tf.saved_model.load(trained.experimental_export_all_saved_models(str(tmp_path / "all"), receiver_fns))
+    return trained.experimental_export_all_saved_models(str(tmp_path / "all"), receiver_fns)
 
 
-def test_all_modes_are_in_one_saved_model(trained, all_modes):
-    assert set(all_modes.signatures) == {"train", "eval", "serving_default"}
+def test_each_mode_is_a_graph_with_its_tag(trained, all_modes):
+    modes = {tag: tf.saved_model.load(all_modes, tags=[tag]).signatures for tag in ("serve", "eval", "train")}
+    assert {tag: set(found) for tag, found in modes.items()} == {
+        "serve": {"serving_default"},
+        "eval": {"eval"},
+        "train": {"train"},
+    }
     batch = {"feature": tf.constant(programs.FEATURES), "label": tf.constant(programs.LABELS)}
-    errors = (programs.FEATURES @ trained.get_variable_value("weights") - programs.LABELS) ** 2
-    evaluated = all_modes.signatures["eval"](**batch)
+    predictions = programs.FEATURES @ trained.get_variable_value("weights")
+    errors = (predictions - programs.LABELS) ** 2
+    np.testing.assert_allclose(modes["serve"]["serving_default"](tf.constant(programs.FEATURES))["value"], predictions)
+    evaluated = modes["eval"]["eval"](**batch)
     assert evaluated["loss"].numpy() == pytest.approx(errors.mean(), rel=1e-5)
     assert evaluated["metrics/squared_error/update_op"].numpy() == pytest.approx(errors.mean(), rel=1e-5)
-    losses = [all_modes.signatures["train"](**batch)["loss"].numpy() for _ in range(30)]
+    losses = [modes["train"]["train"](**batch)["loss"].numpy() for _ in range(30)]
     assert losses[0] == pytest.approx(errors.mean(), rel=1e-5)
     assert losses[-1] < 0.1 * losses[0]
-    assert all_modes.signatures["eval"](**batch)["loss"].numpy() <= losses[-1]
+
+
+def test_a_session_trains_on_what_was_exported(trained, all_modes):
+    with tf.Graph().as_default(), v1.Session() as session:
+        signature = v1.saved_model.load(session, ["train"], all_modes).signature_def["train"]
+        feed = {signature.inputs["feature"].name: programs.FEATURES, signature.inputs["label"].name: programs.LABELS}
+        losses = [session.run(signature.outputs["loss"].name, feed) for _ in range(30)]
+    assert losses[-1] < 0.1 * losses[0]
 
 
 def test_one_mode_may_be_exported_alone(trained, tmp_path):
@@ -368,9 +382,9 @@ def test_an_operation_may_have_the_name_of_another_mode(tmp_path):
     export_dir = estimator.experimental_export_all_saved_models(
         str(tmp_path / "all"), {ModeKeys.PREDICT: receiver_of_features, ModeKeys.EVAL: supervised}
     )
-    signatures = tf.saved_model.load(export_dir).signatures
-    found = signatures["eval"](feature=tf.constant(programs.FEATURES), label=tf.constant(programs.LABELS))
-    served = signatures["serving_default"](x=tf.constant(programs.FEATURES))
+    evaluate, serve = (tf.saved_model.load(export_dir, tags=[tag]).signatures for tag in ("eval", "serve"))
+    found = evaluate["eval"](feature=tf.constant(programs.FEATURES), label=tf.constant(programs.LABELS))
+    served = serve["serving_default"](x=tf.constant(programs.FEATURES))
     np.testing.assert_array_equal(found["predictions/value"], served["value"])
 
 

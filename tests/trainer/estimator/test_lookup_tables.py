@@ -65,7 +65,7 @@ def check(export_dir, weights):
     os.rename(export_dir, moved)
     words = tf.constant(WORDS)
     for _ in range(2):
-        found = tf.saved_model.load(moved).signatures["serving_default"](words=words)["value"]
+        found = tf.saved_model.load(moved, tags=["serve"]).signatures["serving_default"](words=words)["value"]
         np.testing.assert_array_equal(found, weights[IDS])
     with tf.Graph().as_default(), v1.Session() as session:
         signature = v1.saved_model.load(session, ["serve"], moved).signature_def["serving_default"]
