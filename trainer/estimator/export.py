@@ -19,6 +19,7 @@ from trainer.engine.spec import ModeKeys, TPUEstimatorSpec
 from trainer.engine.step_program import StepProgram, StepResult
 from trainer.engine.tf_engine import TfEngine
 from trainer.estimator import evaluation_metrics, export_outputs, graph_writer, model_steps
+from trainer.estimator.directory_rename import rename_directory
 from trainer.estimator.export_outputs import InputReceiver
 from trainer.estimator.graph_writer import CutGraph, Signature
 from trainer.estimator.model import Model
@@ -93,7 +94,7 @@ def export_saved_model(
         graphs = {_TAGS[mode]: _cut(program) for mode, program in programs.items()}
         graph_writer.write(temporary_dir, graphs, variables)
     _copy_assets(temporary_dir, assets_extra or {})
-    tf.io.gfile.rename(temporary_dir, export_dir)
+    rename_directory(temporary_dir, export_dir)
     logging.info("exported %s to %s", checkpoint_path, export_dir)
     return export_dir
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from trainer import model_directory
 from trainer.errors import UserError
+from trainer.estimator.directory_rename import rename_directory
 from trainer.export import serving
 from trainer.export.serving import ExportedClassifier, ServingModule
 from trainer.export.trained_classifier import TrainedClassifier
@@ -145,5 +146,5 @@ def _rename_to_version(temporary_dir: str, base_dir: str) -> str:
     while tf.io.gfile.exists(posixpath.join(base_dir, str(version))):
         version += 1
     export_dir = posixpath.join(base_dir, str(version))
-    tf.io.gfile.rename(temporary_dir, export_dir)
+    rename_directory(temporary_dir, export_dir)
     return export_dir
