@@ -6,14 +6,15 @@ ends.
 """
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable
-from multiprocessing import connection, forkserver, reduction
+from collections.abc import Callable, Iterator
+from multiprocessing import connection, forkserver, reduction, resource_tracker
 from typing import Any, TypeVar
 
 from preprocessing import storage
@@ -35,7 +36,8 @@ def sensible_number(place: str) -> int:
 def warm_up() -> None:
     """Starts loading, in another process, what the processes will need; they come from it later."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
-    forkserver.ensure_running()
+    with _ctrl_c_waits():
+        forkserver.ensure_running()
 
 
 class ProcessPool:
@@ -54,7 +56,8 @@ class ProcessPool:
         for _ in range(number):
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(there,), daemon=True)
-            process.start()
+            with _ctrl_c_waits():
+                process.start()
             there.close()
             self._processes.append(process)
             self._idle.put(here)
@@ -87,6 +90,30 @@ class ProcessPool:
         if not has_succeeded:
             raise result
         return result
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Puts off Ctrl-C until the block is done; what is started in the block never gets it.
+
+    The standard library's server of processes dies with a stack trace when its client breaks off amid a request, and
+    when Ctrl-C, which a terminal sends to all its processes, reaches it while it loads modules.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C interrupts the main thread alone
+        yield
+        return
+    resource_tracker.ensure_running()  # to start it within the block would lift the mask
+    arrived: list[int] = []
+    # The mask is inherited. It does not keep the signal from other threads of this process, hence the handler.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    handler = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if arrived:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _serve(asked: connection.Connection) -> None:

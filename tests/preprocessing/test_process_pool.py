@@ -83,6 +83,42 @@ def test_processes_end_with_the_one_that_is_killed():
     assert not child.exists()
 
 
+def _said(program: str) -> tuple[str, str]:
+    command = [sys.executable, "-c", "import os, signal; from preprocessing import process_pool\n" + program]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    return finished.stdout, finished.stderr
+
+
+def test_ctrl_c_amid_the_request_for_a_process_shows_no_trace_of_the_server():
+    program = """
+from multiprocessing import reduction
+pool = process_pool.ProcessPool(1)
+pool.submit(os.getpid)()
+send = reduction.sendfds
+def interrupted(*arguments):
+    signal.raise_signal(signal.SIGINT)
+    send(*arguments)
+reduction.sendfds = interrupted
+try:
+    process_pool.ProcessPool(1)
+except KeyboardInterrupt:
+    reduction.sendfds = send
+    print(process_pool.ProcessPool(1).submit(divmod, 7, 2)())
+"""
+    assert _said(program) == ("(3, 1)\n", "")
+
+
+def test_ctrl_c_does_not_reach_the_server_while_it_loads(tmp_path):
+    (tmp_path / "interrupted.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    program = f"""
+os.environ["PYTHONPATH"] = {os.pathsep.join([str(tmp_path), *sys.path])!r}
+process_pool._PRELOADED.insert(0, "interrupted")
+process_pool.warm_up()
+print(process_pool.ProcessPool(1).submit(divmod, 7, 2)())
+"""
+    assert _said(program) == ("(3, 1)\n", "")
+
+
 def test_storage_of_google_is_read_with_threads():
     assert process_pool.sensible_number("gs://bucket/photos") == 0
 
