@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 
@@ -101,14 +100,15 @@ def _local_staging(output: str) -> Iterator[str]:
     target = _absolute(output)
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}{_STAGING_MARK}", dir=target.parent))
-    with open(folder / _LOCK_FILE, "wb") as lock:
-        # The lock ends with the process, however it ends: this tells a leftover from the folder of a running job.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
+    folder = target.with_name(f".{target.name}{_STAGING_MARK}{uuid.uuid4().hex}")
+    try:
+        folder.mkdir(mode=0o700)
+        with open(folder / _LOCK_FILE, "wb") as lock:
+            # The lock ends with the process, however it ends: this tells a leftover from the folder of a running job.
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield str(folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _publish_folder(folder: pathlib.Path, target: pathlib.Path, names: list[str], info: DatasetInfo) -> None:

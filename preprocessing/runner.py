@@ -86,10 +86,7 @@ def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions) -> None:
         _dataflow().run_to_end(pipeline)
         return
     try:
-        pipeline.run().wait_until_finish()
-    except KeyboardInterrupt:
-        _stop_samplers()
-        raise
+        _run_here(pipeline)
     except UserError as error:
         # Beam appends the name of the step, which says nothing to the user.
         raise UserError(str(error).partition(" [while running")[0]) from error
@@ -100,8 +97,16 @@ def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions) -> None:
         raise raised from error
 
 
+def _run_here(pipeline: beam.Pipeline) -> None:
+    try:
+        pipeline.run().wait_until_finish()
+    except BaseException:  # Beam makes other errors of Ctrl-C
+        _stop_samplers()
+        raise
+
+
 def _stop_samplers() -> None:
-    """Ends the threads that note where time goes: Ctrl-C between steps leaves one, and the process would never end."""
+    """Ends the threads that note where time goes: Ctrl-C leaves one now and then, and the process would never end."""
     for found in gc.get_objects():
         if isinstance(found, statesampler.StateSampler):
             found.stop_if_still_running()
