@@ -1,17 +1,21 @@
 """Arguments and exit statuses, the same for every command of the project."""
 
 import argparse
+import contextlib
 import os
 import pathlib
 import select
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from preprocessing.errors import USER_ERROR_EXIT_STATUS, UserError
 
 INTERRUPTED_EXIT_STATUS = 130
 BROKEN_PIPE_EXIT_STATUS = 141
+_SEND_AGAIN_AFTER_SECS = 0.05
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -98,7 +102,8 @@ def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[st
     own_count = words.index("--") if "--" in words else len(words)
     is_debugging = "--debug" in words[:own_count]
     try:
-        status = command([word for word in words[:own_count] if word != "--debug"] + words[own_count:])
+        with _every_interrupt_heard():
+            status = command([word for word in words[:own_count] if word != "--debug"] + words[own_count:])
         sys.stdout.flush()
         return status
     except UserError as error:
@@ -117,6 +122,30 @@ def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[st
         # Python would complain once more when it flushes the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_EXIT_STATUS
+
+
+@contextlib.contextmanager
+def _every_interrupt_heard() -> Iterator[None]:
+    """Sends Ctrl-C once more when it came amid a `__del__`, or what a weak reference calls: Python ignores it there."""
+    shown = sys.unraisablehook
+    timers: list[threading.Timer] = []
+
+    def send_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            shown(unraisable)
+            return
+        # At once, it would come amid the same call.
+        main_thread = threading.main_thread().ident
+        timers.append(threading.Timer(_SEND_AGAIN_AFTER_SECS, signal.pthread_kill, (main_thread, signal.SIGINT)))
+        timers[-1].start()
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = shown
+        for timer in timers:
+            timer.cancel()
 
 
 def _is_output_abandoned() -> bool:

@@ -122,11 +122,13 @@ def test_after_kill_9_the_output_is_absent_or_complete_and_the_same_command_fini
 def test_ctrl_c_leaves_nothing_and_no_trace(tmp_path, delay_secs):
     pictures.write_class_folders(tmp_path / "photos", num_per_class=1_000)
     target = tmp_path / "out" / "dataset"
+    # The job waits at its last step: however late Ctrl-C comes, it comes before the end.
     program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    program += "from preprocessing import command_line, task; sys.exit(command_line.run(task.main, 'convert'))"
+    program += "from preprocessing import command_line, output, task; output.publish = lambda *_: signal.pause();"
+    program += "sys.exit(command_line.run(task.main, 'convert'))"
     command = [sys.executable, "-c", program, str(tmp_path / "photos"), str(target)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not list((tmp_path / "out").glob(".dataset.converting-*")):
+        while process.poll() is None and not list((tmp_path / "out").glob(".dataset.converting-*")):
             time.sleep(0.01)
         time.sleep(delay_secs)
         process.send_signal(signal.SIGINT)

@@ -84,7 +84,9 @@ def test_processes_end_with_the_one_that_is_killed():
 
 
 def _said(program: str) -> tuple[str, str]:
-    command = [sys.executable, "-c", "import os, signal; from preprocessing import process_pool\n" + program]
+    # A suite that runs in the background has Ctrl-C ignored, and so would the program.
+    start = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", start + "from preprocessing import process_pool\n" + program]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     return finished.stdout, finished.stderr
 
