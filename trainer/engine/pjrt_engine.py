@@ -102,7 +102,7 @@ def lower(program: step_program.StepProgram) -> stablehlo.Program:
     try:
         return stablehlo.prepare(stablehlo.lower(program.concrete_function))
     except (ValueError, tf.errors.OpError) as error:
-        raise stablehlo_errors.explain(error, program.trace.graph) from error
+        raise stablehlo_errors.explain(error, program.trace) from error
 
 
 class PjrtExecutable:

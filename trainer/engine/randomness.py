@@ -45,7 +45,10 @@ _STATELESS: Mapping[str, Callable[..., tf.Tensor]] = MappingProxyType(
 
 def _shuffled(inputs: Sequence[tf.Tensor], dtype: tf.DType, seed: tf.Tensor) -> tf.Tensor:
     del dtype
-    return tf.random.experimental.stateless_shuffle(inputs[0], seed)
+    # XLA has no lowering of TensorFlow's stateless shuffle.
+    num_rows = tf.shape(inputs[0])[:1]
+    sort_keys = tf.random.stateless_uniform(num_rows, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
+    return tf.gather(inputs[0], tf.argsort(sort_keys))
 
 
 def _categorical(inputs: Sequence[tf.Tensor], dtype: tf.DType, seed: tf.Tensor) -> tf.Tensor:
@@ -193,8 +196,9 @@ def _drawn(
     turns: Sequence[tf.Tensor] = (),
 ) -> tf.Tensor:
     if kind in _SEEDED:
-        folded = [key.step, key.replica_id(), *turns]
-        return _SEEDED[kind](inputs, dtype, functools.reduce(_folded, folded, tf.constant(seeds, tf.int64)))
+        folded = functools.reduce(_folded, [key.step, key.replica_id(), *turns], tf.constant(seeds, tf.int64))
+        # XLA takes seeds of 32 bits only.
+        return _SEEDED[kind](inputs, dtype, tf.bitcast(folded, tf.int32)[:, 0])
     num_values = tf.reduce_prod(tf.cast(inputs[0], tf.uint64))
     position = tf.cast(key.step, tf.uint64) * num_values * _SAMPLES_PER_NUMBER
     seed, stream = (tf.constant(value % 2**64, tf.uint64) for value in seeds)

@@ -9,21 +9,27 @@ from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
-from trainer.engine import stablehlo
+from trainer.engine import stablehlo, step_program
 from trainer.errors import UserError, one_line
 
 _NO_LOWERING = re.compile(
     r"No registered '(?P<type>\w+)' OpKernel for \S+ devices compatible with node \{\{node (?P<name>[^}]+)\}\}"
 )
 _NOT_CONSTANT = re.compile(r"Input \d+ to node `(?P<name>[^`]+)` with op (?P<type>\w+) must be a compile-time constant")
+# Whatever else the bridge complains of: its first line says what, a later one where.
+_OTHER = re.compile(r"(?:Failed getting HLO text: ')?(?P<what>[^\n]+).*?\{\{node (?P<name>[^}]+)\}\}", re.DOTALL)
+_UNBOUNDED_LIST = "requires a fixed tensor list size"
 _MAX_MESSAGE_CHARACTERS = 400
 
 _PYTHON_REMEDY = "Python code cannot run on the device: move it to input_fn, host_call or eval_metrics"
 _STRING_REMEDY = "strings stay on the host: move it to input_fn, host_call or eval_metrics"
 _SUMMARY_REMEDY = "return the tensor in `scalars` or `host_call` of the TPUEstimatorSpec"
+_PRINT_REMEDY = "tf.print does not run on the device: return the tensor from host_call and print it there"
 _TABLE_REMEDY = "look the values up in input_fn, and in serving_input_receiver_fn for an export"
 _LOOKUPS = ("LookupTableFindV2", "LookupTableSizeV2")
 _STATIC_REMEDY = "give every shape as a Python number; keep all elements and weigh unwanted ones with 0 (tf.where)"
+_LOOP_REMEDY = "give tf.while_loop its maximum_iterations, and a TensorArray its size, as Python numbers"
+_SEGMENT_REMEDY = "use tf.math.unsorted_segment_sum, _mean, _max..., with num_segments as a Python number"
 _OTHER_REMEDY = "use another operation, or move it to input_fn"
 _REMEDIES: Mapping[str, str] = types.MappingProxyType(
     {
@@ -34,9 +40,16 @@ _REMEDIES: Mapping[str, str] = types.MappingProxyType(
         "ImageSummary": _SUMMARY_REMEDY,
         "HistogramSummary": _SUMMARY_REMEDY,
         "WriteScalarSummary": _SUMMARY_REMEDY,
-        "StringFormat": "tf.print does not run on the device: return the tensor from host_call and print it there",
-        "PrintV2": "tf.print does not run on the device: return the tensor from host_call and print it there",
+        "StringFormat": _PRINT_REMEDY,
+        "PrintV2": _PRINT_REMEDY,
+        "Print": _PRINT_REMEDY,
         "DecodeJpeg": "decode images in input_fn",
+        "TensorListResize": _LOOP_REMEDY,
+        "SegmentSum": _SEGMENT_REMEDY,
+        "SegmentMean": _SEGMENT_REMEDY,
+        "SegmentMax": _SEGMENT_REMEDY,
+        "SegmentMin": _SEGMENT_REMEDY,
+        "SegmentProd": _SEGMENT_REMEDY,
     }
 )
 # Frames of these belong to whoever called the model, or to what the model called.
@@ -48,30 +61,58 @@ class LoweringError(UserError):
     """The step cannot run under XLA."""
 
 
-def explain(error: Exception, graph: tf.Graph) -> LoweringError:
+def explain(error: Exception, trace: step_program.StepTrace) -> LoweringError:
     """Returns the error to show for what TensorFlow's bridge to XLA, or `stablehlo.prepare`, raised.
 
     Args:
       error: what was raised.
-      graph: the traced graph, whose operations know which line made them.
+      trace: the traced step, whose operations know which line made them.
     """
-    message = str(error)
+    message, graph = str(error), trace.graph
     if isinstance(error, stablehlo.DynamicShapeError):
         return _at_operation(f"its shape depends on the data ({error.op_name})", error.op_name, graph, _STATIC_REMEDY)
     if match := _NO_LOWERING.search(message):
-        what = f"the operation {match['type']} ({match['name']}) does not run on TPUs, nor under XLA elsewhere"
-        return _at_operation(what, match["name"], graph, _remedy(match["type"], match["name"], graph))
+        return _without_lowering(match["type"], match["name"], trace)
     if match := _NOT_CONSTANT.search(message):
         what = f"a shape or axis of {match['type']} ({match['name']}) depends on the data"
         return _at_operation(what, match["name"], graph, _STATIC_REMEDY)
     if "is_initialized" in message and (lookups := [one for one in graph.get_operations() if one.type in _LOOKUPS]):
         name = lookups[0].name
         return _at_operation(f"lookup tables ({name}) are not on the device", name, graph, _TABLE_REMEDY)
+    if match := _OTHER.search(message):
+        return _other(match["what"], match["name"], graph)
     return LoweringError(f"the step cannot be lowered for XLA: {one_line(message[:_MAX_MESSAGE_CHARACTERS])}")
 
 
+def _without_lowering(op_type: str, name: str, trace: step_program.StepTrace) -> LoweringError:
+    texts = _text_results(trace.result) if op_type == "_Retval" else []
+    if texts:
+        what = f"a result of the step is text ({texts[0].name})"
+        return LoweringError(what, where=source_line(texts[0].op), remedy=_STRING_REMEDY)
+    what = f"the operation {op_type} ({name}) does not run on TPUs, nor under XLA elsewhere"
+    return _at_operation(what, name, trace.graph, _remedy(op_type, name, trace.graph))
+
+
+def _other(complaint: str, name: str, graph: tf.Graph) -> LoweringError:
+    if _UNBOUNDED_LIST in complaint:
+        what = f"a list that grows in a loop, or is kept for a loop's gradient, has no known size ({name})"
+        return _at_operation(what, name, graph, _LOOP_REMEDY)
+    what = f"{name} cannot be lowered for XLA: {complaint[:_MAX_MESSAGE_CHARACTERS].rstrip('.')}"
+    return _at_operation(what, name, graph, _OTHER_REMEDY)
+
+
+def _text_results(result: step_program.StepResult) -> list[tf.Tensor]:
+    results = tf.nest.flatten((result.per_replica, result.replicated), expand_composites=True)
+    return [one for one in results if tf.is_tensor(one) and one.dtype == tf.string]
+
+
 def source_line(operation: tf.Operation) -> str:
-    """Returns `file:line (code)` of the line of the model that made `operation`; empty when there is none."""
+    """Returns `file:line (code)` of the line of the model that made `operation`; empty when there is none.
+
+    An operation of a gradient is told by the line of the operation whose gradient it is part of.
+    """
+    while operation._original_op is not None:
+        operation = operation._original_op
     frames = [frame for frame in operation.traceback if _is_of_the_model(frame)]
     if not frames:
         return ""
@@ -103,8 +144,19 @@ def _touches_strings(operation: tf.Operation) -> bool:
 
 
 def _find(name: str, graph: tf.Graph) -> tf.Operation | None:
-    """Returns the graph's operation; inlining a function puts the name of its call before those of its operations."""
-    operations = {operation.name: operation for operation in graph.get_operations()}
+    """Returns the operation of the graph, or of a function that it calls, that `name` comes from.
+
+    Inlining a function puts the name of its call before those of its operations; what takes the place of a random
+    operation has that one's name before its own.
+    """
+    operations = {operation.name: operation for part in _with_functions(graph) for operation in part.get_operations()}
     parts = name.split("/")
-    candidates = ("/".join(parts[start:]) for start in range(len(parts)))
-    return next((operations[candidate] for candidate in candidates if candidate in operations), None)
+    inlined = ["/".join(parts[start:]) for start in range(len(parts))]
+    replaced = ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
+    return next((operations[candidate] for candidate in inlined + replaced if candidate in operations), None)
+
+
+def _with_functions(graph: tf.Graph) -> list[tf.Graph]:
+    """Returns the functions that a graph calls, innermost first, and the graph itself, whose names win, last."""
+    called = [function.graph for function in graph._functions.values()]
+    return [inner for part in called for inner in _with_functions(part)] + [graph]

@@ -124,8 +124,8 @@ class _GraphCopy:
         key = self._random_key
         if key is not None and randomness.is_keyed_by_step(operation):
             copied_key = dataclasses.replace(key, step=self._copy_of(key.step))
-            drawn = randomness.at_step(operation, inputs, copied_key)
-            self._operations[operation] = drawn.op
+            with tf.name_scope(operation.name):  # errors tell an operation's line by its name
+                self._operations[operation] = randomness.at_step(operation, inputs, copied_key).op
             return
         before = {*operation.control_inputs, *self._order.predecessors(operation)}
         waits_for = [self._operations[other] for other in before if other in self._operations]

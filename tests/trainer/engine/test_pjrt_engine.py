@@ -125,6 +125,23 @@ def test_replicas_draw_different_numbers_and_the_same_again(engine):
     assert len({share.tobytes() for share in shares}) == engine.num_replicas
 
 
+@pytest.mark.parametrize("draw", [tf.random.shuffle, lambda rows: tf.random.categorical(rows, 9)])
+def test_shuffles_and_samples_have_a_lowering(engine, draw):
+    def step_fn(batch):
+        increment = tf.compat.v1.train.get_global_step().assign_add(1)
+        return StepResult(per_replica={"drawn": draw(batch[0])}, targets=[increment])
+
+    program = trace(step_fn, engine, (3,))
+    executable = engine.load(program)
+    (batch,) = batches(1, (3,))
+    first, second = (np.asarray(program.pack_outputs(executable(batch))["per_replica"]["drawn"]) for _ in range(2))
+    assert first.shape == (GLOBAL_BATCH_SIZE, *draw(batch[0]).shape[1:])
+    assert (first != second).any(), "each step draws anew"
+    if draw is tf.random.shuffle:
+        for share, shuffled in zip(*(np.split(rows, engine.num_replicas) for rows in (batch[0], first)), strict=True):
+            np.testing.assert_array_equal(np.sort(share, axis=0), np.sort(shuffled, axis=0))
+
+
 def test_random_numbers_in_loops_follow_the_step(engine):
     def step_fn(batch):
         drawn = tf.map_fn(lambda _: tf.random.uniform([4]), tf.range(3.0))
