@@ -35,11 +35,21 @@ def turn_upright(square: tf.Tensor, stated: tf.Tensor) -> tf.Tensor:
     """
 
     def turn():
-        turned = tf.cond(stated >= 5, lambda: tf.transpose(square, [1, 0, 2]), lambda: square)
+        turned = tf.cond(stated >= 5, lambda: _transposed(square), lambda: square)
         turned = tf.cond(_is_one_of(stated, 2, 3, 6, 7), lambda: tf.reverse(turned, [1]), lambda: turned)
         return tf.cond(_is_one_of(stated, 3, 4, 7, 8), lambda: tf.reverse(turned, [0]), lambda: turned)
 
     return tf.cond(tf.equal(stated, _UPRIGHT), lambda: square, turn)
+
+
+def _transposed(square: tf.Tensor) -> tf.Tensor:
+    """Returns the pixels with rows and columns exchanged.
+
+    `tf.transpose` of uint8 would have TensorFlow print an error into every command's output, on many processors.
+    """
+    size, num_channels = tf.shape(square)[0], square.shape[2]
+    sources = tf.range(size)[:, tf.newaxis] + size * tf.range(size)
+    return tf.gather(tf.reshape(square, [-1, num_channels]), sources)
 
 
 def _is_one_of(value: tf.Tensor, *choices: int) -> tf.Tensor:
