@@ -1,6 +1,7 @@
 """Modules as programs of yesterday expect them: today's TensorFlow, with the table's names put back."""
 
 import difflib
+import functools
 import importlib
 import importlib.machinery
 import os
@@ -40,10 +41,10 @@ class Facade(types.ModuleType):
         if real is None:
             self.__path__: list[str] = []
         self.__spec__ = importlib.machinery.ModuleSpec(path, None, is_package=True)
-        self.__dict__["_legacy"] = (path, version, real, facades)
+        self._legacy = (path, version, real, facades)
 
     def __getattr__(self, name: str) -> Any:
-        path, version, real, facades = self.__dict__["_legacy"]
+        path, version, real, facades = self._legacy
         if name == "__all__":
             return [known for known in dir(self) if not known.startswith("_")]
         value = facades.find(path, version, real, name)
@@ -51,8 +52,13 @@ class Facade(types.ModuleType):
         return value
 
     def __dir__(self) -> list[str]:
-        path, _, real, _ = self.__dict__["_legacy"]
+        path, _, real, _ = self._legacy
         return sorted({*_names_in(path), *dir(real)})
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """The names by value, for programs that look one up: `tf.logging.__dict__["INFO"]`."""
+        return {name: getattr(self, name) for name in dir(self) if hasattr(self, name)}
 
 
 class Facades:
@@ -137,10 +143,22 @@ def is_gone(path: str) -> bool:
 def resolve(target: str) -> Any:
     """Returns what a target of the table names: `"module"` or `"module:attribute.path"`."""
     module, _, attributes = target.partition(":")
-    value = importlib.import_module(module)
+    value = _imported(module)
     for attribute in filter(None, attributes.split(".")):
         value = getattr(value, attribute)
     return value
+
+
+def load_targets() -> None:
+    """Imports what the table names of ours: from now on `resolve` does not look where `trainer` is."""
+    rows = [row.names for row in table.MODULES.values()] + list(table.FORMER_NAMES.values())
+    for target in {target for names in rows for target in names.values() if target.startswith("trainer.")}:
+        resolve(target)
+
+
+@functools.cache
+def _imported(module: str) -> types.ModuleType:
+    return importlib.import_module(module)
 
 
 def _real_root(root: str, version: int) -> Any:

@@ -29,13 +29,17 @@ class ProgramImports:
     Args:
       facades: what the program sees of TensorFlow.
       directory: where the program's script lies; its modules come before those that this process has loaded.
+      package: the package that the script lies in, which may be called as one of ours; empty if in none.
     """
 
-    def __init__(self, facades: Facades, directory: str):
+    def __init__(self, facades: Facades, directory: str, package: str = ""):
         self._facades = facades
         self.builtins = {**vars(builtins), "__import__": self.import_module}
         # Modules of the program that are called as one that this process has loaded already, such as `preprocessing`.
-        self._own: dict[str, dict[str, types.ModuleType]] = {name: {} for name in _shadowed(directory)}
+        self._own: dict[str, dict[str, types.ModuleType]] = {name: {} for name in _shadowed(directory, package)}
+        if not self._own.keys().isdisjoint(_OUR_PACKAGES):
+            # Modules of the program run while ours are out of sight.
+            facade.load_targets()
         self._former: dict[str, FormerModule] = {}
 
     def import_module(
@@ -150,8 +154,17 @@ def _installed_directories() -> list[str]:
     return [os.path.realpath(directory) for directory in found]
 
 
-def _shadowed(directory: str) -> list[str]:
-    names = [name.removesuffix(".py") for name in os.listdir(directory)]
+def package_of(directory: str) -> tuple[str, str]:
+    """Returns the package that a directory is, empty if it is none, and the directory that it is imported from."""
+    parts: list[str] = []
+    while os.path.isfile(os.path.join(directory, "__init__.py")):
+        directory, name = os.path.split(directory)
+        parts.insert(0, name)
+    return ".".join(parts), directory
+
+
+def _shadowed(directory: str, package: str) -> list[str]:
+    names = [name.removesuffix(".py") for name in [*os.listdir(directory), package.partition(".")[0]]]
     return [
         name for name in names if name in sys.modules and name not in sys.stdlib_module_names and name != "__main__"
     ]

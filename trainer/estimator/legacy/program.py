@@ -42,21 +42,23 @@ def run(script: str, arguments: Sequence[str], version: int | None = None) -> in
     if importlib.util.find_spec("tf_keras") is None:
         raise UserError("Keras 2 (tf_keras) is not installed", remedy="pip install --no-deps tf_keras")
     directory = os.path.dirname(path)
+    package, root = imports.package_of(directory)
     with _sys_restored():
         sys.argv = [script, *arguments]
-        sys.path.insert(0, directory)
-        found = style.of_program(path) if version is None else style.Style(version, "as asked for")
+        # As `python SCRIPT.py` has it, then as `python -m PACKAGE.SCRIPT` does.
+        sys.path[:0] = [directory, root] if package else [directory]
+        found = style.of_program(path, package) if version is None else style.Style(version, "as asked for")
         print(
             f"tpu-images legacy: `import tensorflow` means TensorFlow {found.version}: {found.reason}", file=sys.stderr
         )
-        program = ProgramImports(Facades(found.version), directory)
+        program = ProgramImports(Facades(found.version), directory, package)
         with _modules_installed(program, found.version), _behaviour(found.version), _quiet():
-            return _execute(path, program)
+            return _execute(path, package, program)
 
 
-def _execute(path: str, program: ProgramImports) -> int:
+def _execute(path: str, package: str, program: ProgramImports) -> int:
     main = types.ModuleType("__main__")
-    main.__dict__.update(__file__=path, __builtins__=program.builtins)
+    main.__dict__.update(__file__=path, __package__=package or None, __builtins__=program.builtins)
     sys.modules["__main__"] = main
     with open(path, "rb") as file:
         source = file.read()

@@ -32,13 +32,17 @@ class Style:
     reason: str
 
 
-def of_program(script: str) -> Style:
+def of_program(script: str, package: str = "") -> Style:
     """Reads a script and the modules that it imports from its own repository; runs none of them.
+
+    Args:
+      script: path of the script.
+      package: the package that it lies in, empty if in none.
 
     Raises:
       UserError: one of them is not Python 3.
     """
-    for path, tree in _sources(script):
+    for path, tree in _sources(script, package):
         for line, name in _uses(tree):
             if _is_version_1_only(name):
                 return Style(1, f"{os.path.basename(path)}:{line} uses {'.'.join(['tf', *name])}")
@@ -53,8 +57,8 @@ def not_python_3(error: SyntaxError) -> UserError:
     return UserError(f"not Python 3 ({error.msg})", where=f"{error.filename}:{error.lineno}", remedy=remedy)
 
 
-def _sources(script: str) -> Iterator[tuple[str, ast.Module]]:
-    waiting, seen = [(script, "")], set()
+def _sources(script: str, package: str) -> Iterator[tuple[str, ast.Module]]:
+    waiting, seen = [(script, package)], set()
     while waiting:
         path, package = waiting.pop(0)
         if path in seen:

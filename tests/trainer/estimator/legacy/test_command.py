@@ -201,6 +201,38 @@ def test_a_module_of_the_program_comes_before_one_that_is_loaded(script, tmp_pat
     assert sys.modules["inputs"] is loaded
 
 
+def test_a_script_of_a_package_finds_the_package_even_if_it_is_called_as_ours(script, tmp_path, capsys):
+    # As a job of Cloud ML Engine lies: `python -m trainer.task`.
+    script("", "trainer/__init__.py")
+    script("import tensorflow as tf\nCONFIG = tf.estimator.RunConfig(tf_random_seed=7)\ntf.app", "trainer/model.py")
+    text = "import trainer.model as model\nfrom trainer import model as again\nfrom . import model as relative\n"
+    path = script(f"{text}print(model is again is relative, model.CONFIG.tf_random_seed, __name__)", "trainer/task.py")
+    ours = sys.modules["trainer"]
+    assert run(path) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "True 7 __main__\n"
+    assert "means TensorFlow 1: model.py:3 uses tf.app" in printed.err
+    assert sys.modules["trainer"] is ours
+
+
+def test_names_of_a_module_can_be_looked_up_by_value(script, capsys):
+    text = "import tensorflow as tf\nprint(tf.logging.__dict__['INFO'], 'TPUEstimator' in vars(tf.contrib.tpu))"
+    assert run(script(text)) == 0
+    assert capsys.readouterr().out == "20 True\n"
+
+
+def test_the_level_of_the_log_may_be_given_by_name(script, capsys):
+    text = """
+import tensorflow as tf
+from absl import logging
+for level in ("DEBUG", "WARN", tf.logging.ERROR):
+    tf.logging.set_verbosity(level)
+    print(tf.logging.get_verbosity(), logging.get_verbosity())
+"""
+    assert run(script(text)) == 0
+    assert capsys.readouterr().out == "10 1\n30 -1\n40 -2\n"
+
+
 def test_folders_of_a_program_are_forgotten_afterwards(script, tmp_path, monkeypatch):
     (tmp_path / "folder_there_before").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
