@@ -14,7 +14,7 @@ from tensorflow.python.eager.polymorphic_function.polymorphic_function import Op
 from tensorflow.python.framework import func_graph
 
 from trainer import replica
-from trainer.engine import randomness, subgraph, tpu_functions
+from trainer.engine import keras_seeds, randomness, subgraph, tpu_functions
 from trainer.engine import variables as variable_stores
 from trainer.engine.effects import Effects
 from trainer.engine.step_graph import StepGraph
@@ -203,6 +203,7 @@ def trace_step(
         with (
             replica.tracing(context),
             tpu_functions.routed_to(context),
+            keras_seeds.of_replicas(context),
             randomness.keyed_in_control_flow(graph, _random_key(graph, context)),
             OptionalXlaContext(context.is_for_xla),
         ):
