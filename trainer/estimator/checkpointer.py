@@ -46,12 +46,12 @@ class Checkpointer:
     saved_step: int | None = None
     _is_unchanged: bool = False
 
-    def begin(self, session: StepSession, step: int) -> bool:
-        """Saves the first values, unless they come from a checkpoint; returns whether a listener wants to stop."""
+    def begin(self, session: StepSession, step: int) -> None:
+        """Saves the first values, unless they come from a checkpoint: before a step nobody can ask for a stop."""
         with session.extending_graph():
             for listener in self.listeners:
                 listener.begin()
-        return self.save(session, step)
+        self.save(session, step)
 
     def is_due(self, step: int) -> bool:
         """Returns whether it is time to save."""

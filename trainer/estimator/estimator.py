@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from trainer import model_directory
 from trainer.engine.spec import ModeKeys
 from trainer.engine.tf_engine import TfEngine
 from trainer.errors import UserError
@@ -330,7 +331,9 @@ def _with_model_dir(config: RunConfig, model_dir: str | os.PathLike | None) -> R
             f"{config.model_dir!r}; give it once"
         )
     if given or config.model_dir:
-        return config.replace(model_dir=given or config.model_dir)
+        chosen = given or config.model_dir
+        model_directory.require_plain_name(str(chosen))
+        return config.replace(model_dir=chosen)
     temporary = tempfile.mkdtemp()
     logging.warning("Using temporary folder as model directory: %s", temporary)
     return config.replace(model_dir=temporary)

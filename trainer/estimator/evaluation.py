@@ -19,7 +19,7 @@ from trainer.errors import UserError
 from trainer.estimator import checkpoints, model_programs, model_steps, profiler_hook
 from trainer.estimator.evaluation_metrics import Accumulator
 from trainer.estimator.events import EventWriter
-from trainer.estimator.hooks import HookRunner
+from trainer.estimator.hooks import END_OF_DATA, HookRunner
 from trainer.estimator.interrupts import Interrupts
 from trainer.estimator.model import Model
 from trainer.estimator.model_programs import ModelPrograms
@@ -102,7 +102,10 @@ class EvaluationLoop:
         previous = None
         for batch in itertools.islice(batches, steps):
             interrupts.raise_pending()
-            outputs = self._step(batch)
+            try:
+                outputs = self._step(batch)
+            except END_OF_DATA:
+                break
             # The device works on this step while the host takes in the one before.
             if previous is not None:
                 self._evaluator.add(previous)
@@ -197,7 +200,7 @@ def _values(
     engine = layout.deployment.engine
     session = StepSession(program.trace)
     # A training around it has local variables as well, of metrics or sums of its own.
-    keeping_local = model.programs.store.keeping_local() if model.is_training else contextlib.nullcontext()
+    keeping_local = model.state.keeping_local() if model.is_training else contextlib.nullcontext()
     with profiler_hook.serving([*evaluation.hooks, *program.payload.hooks], engine) as session_hooks:
         hooks = HookRunner(session_hooks, session)
         hooks.begin()

@@ -43,9 +43,9 @@ def trace(metrics: Mapping[str, Any] | None) -> TracedMetrics:
 
     Raises:
       ValueError: a metric has a name that is taken.
-      TypeError: a metric is of no known kind.
+      TypeError: a metric is of no known kind, or they have no names.
     """
-    metrics = metrics or {}
+    metrics = _by_name(metrics)
     for name in _RESERVED_NAMES:
         if name in metrics:
             raise ValueError(f"Metric with name {name!r} is not allowed: an evaluation reports it by itself; rename it")
@@ -70,10 +70,20 @@ def trace(metrics: Mapping[str, Any] | None) -> TracedMetrics:
     )
 
 
-def keras_variables(metrics: Mapping[str, Any]) -> list[tf.Variable]:
-    """Returns the variables of those of the metrics that are Keras metrics."""
-    keras = [metric for metric in metrics.values() if _is_keras_metric(metric)]
+def keras_variables(metrics: Mapping[str, Any] | None) -> list[tf.Variable]:
+    """Returns the variables of those of the metrics that are Keras metrics.
+
+    Raises:
+      TypeError: the metrics have no names.
+    """
+    keras = [metric for metric in _by_name(metrics).values() if _is_keras_metric(metric)]
     return [_tf_variable(variable) for metric in keras for variable in metric.variables]
+
+
+def _by_name(metrics: Any) -> Mapping[str, Any]:
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TypeError(f"evaluation metrics must be a dict, name to metric, got {metrics!r}")
+    return metrics or {}
 
 
 def _is_keras_metric(metric: Any) -> bool:

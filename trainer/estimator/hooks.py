@@ -11,6 +11,8 @@ from trainer.estimator.session import StepSession
 
 SessionRunHook: Any = tf.compat.v1.train.SessionRunHook
 SessionRunArgs: Any = tf.compat.v1.train.SessionRunArgs
+# What a hook raises to say that there is nothing left to do, as an input_fn of TensorFlow 1 did.
+END_OF_DATA = (tf.errors.OutOfRangeError, StopIteration)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +89,11 @@ class HookRunner:
                 hook.after_create_session(self._session, tf.train.Coordinator())
 
     def before_step(self) -> StepRequest:
-        """Asks hooks what they want of the next step."""
+        """Asks hooks what they want of the next step.
+
+        Raises:
+          RuntimeError: two feed the same tensor.
+        """
         self._requests = []
         fetches: dict[str, Any] = {}
         feeds: dict[str, Any] = {}
@@ -99,18 +105,28 @@ class HookRunner:
                 self._requests.append((hook, context, elements))
                 for element in tf.nest.flatten(elements, expand_composites=True):
                     fetches[element.name] = element
-                for key, value in (arguments.feed_dict or {}).items():
-                    feeds[self._session.element(key).name] = value
+                self._add_feeds(feeds, arguments.feed_dict or {})
         return StepRequest(fetches, feeds)
 
+    def _add_feeds(self, feeds: dict[str, Any], feed_dict: Mapping[Any, Any]) -> None:
+        for key, value in feed_dict.items():
+            name = self._session.element(key).name
+            if name in feeds:
+                raise RuntimeError(f"Same tensor is fed by two hooks: {name}; leave it to one of them")
+            feeds[name] = value
+
     def after_step(self, fetched: Mapping[str, Any]) -> None:
-        """Hands hooks the values that they wanted."""
+        """Hands hooks the values that they wanted; one that raises `END_OF_DATA` wants to stop."""
         with self._session.graph.as_default():
             for hook, context, elements in self._requests:
                 flat = tf.nest.flatten(elements, expand_composites=True)
                 values = [_value_of(element, fetched) for element in flat]
                 results = tf.nest.pack_sequence_as(elements, values, expand_composites=True) if flat else None
-                hook.after_run(context, tf.compat.v1.train.SessionRunValues(results, None, None))
+                try:
+                    hook.after_run(context, tf.compat.v1.train.SessionRunValues(results, None, None))
+                except END_OF_DATA:
+                    self.stop_requested = True
+                    return
                 self.stop_requested |= context.stop_requested
 
     def end(self) -> None:

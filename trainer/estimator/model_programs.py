@@ -49,6 +49,7 @@ class ModelPrograms:
             return spec
 
         step_fn = model_steps.MAKE_STEP[mode](model_call)
+        step_fn = model_steps.outfeeding(step_fn, from_first_replica=deployment.is_broadcast(mode))
         program = self.trace_step(step_fn, batch_spec, deployment)
         # Before any step: what their variables hold now is what an evaluation begins with.
         self.store.mark_local(getattr(program.payload, "metric_variables", ()))

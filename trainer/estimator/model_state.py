@@ -165,6 +165,18 @@ class ModelState:
                 self._store[name].assign(value)
             self._source = source
 
+    @contextlib.contextmanager
+    def keeping_local(self) -> Iterator[None]:
+        """Afterwards local variables, of metrics say, are as they were before the `with` block, however it ends."""
+        saved = self._store.saved.values()
+        local = [variable for variable in self._store.values() if all(variable is not other for other in saved)]
+        before = [variable.numpy() for variable in local]
+        try:
+            yield
+        finally:
+            for variable, value in zip(local, before, strict=True):
+                variable.assign(value)
+
     def _assign(self, path: str, names: Mapping[str, str], values: Mapping[str, np.ndarray]) -> None:
         self._held = None
         parts = {name: variable_parts.value_for(self._store[name], other, values) for name, other in names.items()}

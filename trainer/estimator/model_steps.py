@@ -95,7 +95,7 @@ def training_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
                 "summaries": list(summaries.inputs) if summaries else [],
                 "global_step": global_step,
             },
-            per_replica={"host_call": _outfed(host_call, "host_call")} if host_call else {},
+            per_replica={"host_call": _outfed(host_call)} if host_call else {},
             targets=[spec.train_op],
             effects=Effects.LOOSE,
             payload=TrainingPayload(
@@ -104,7 +104,7 @@ def training_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
                 summaries=summaries,
                 make_scaffold=scaffold_maker(spec),
                 host_call=host_call[0] if host_call else None,
-                metric_variables=evaluation_metrics.keras_variables(getattr(spec, "eval_metric_ops", None) or {}),
+                metric_variables=evaluation_metrics.keras_variables(getattr(spec, "eval_metric_ops", None)),
             ),
         )
 
@@ -123,7 +123,7 @@ def evaluation_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
         eval_metrics = spec.eval_metrics if isinstance(spec, TPUEstimatorSpec) else None
         return StepResult(
             replicated={"loss": _replica_mean(spec.loss), "statistics": metrics.statistics},
-            per_replica={"metric_tensors": _outfed(eval_metrics, "eval_metrics")} if eval_metrics else {},
+            per_replica={"metric_tensors": _outfed(eval_metrics)} if eval_metrics else {},
             targets=metrics.updates,
             effects=Effects.REQUESTED,
             payload=EvaluationPayload(
@@ -151,6 +151,36 @@ def prediction_step(model_call: ModelCall) -> Callable[[Any], StepResult]:
         )
 
     return step
+
+
+def outfeeding(step: Callable[[Any], StepResult], *, from_first_replica: bool) -> Callable[[Any], StepResult]:
+    """Returns a step function that gives the host what all replicas have computed, or what the first of them has.
+
+    The first stands for all where each sees the whole batch. Else what they give is concatenated.
+
+    Raises (the returned function):
+      ValueError: a tensor of several replicas is a scalar.
+    """
+
+    def outfed_step(batch: Any) -> StepResult:
+        result = step(batch)
+        if from_first_replica:
+            return dataclasses.replace(result, replicated={**result.replicated, **result.per_replica}, per_replica={})
+        if replica.current().num_replicas > 1:
+            _check_has_rows(tf.nest.flatten(result.per_replica))
+        return result
+
+    return outfed_step
+
+
+def _check_has_rows(tensors: Sequence[tf.Tensor]) -> None:
+    for tensor in tensors:
+        if tensor.shape.rank == 0:
+            raise ValueError(
+                f"All tensors outfed from TPU should preserve batch size dimension, but got scalar {tensor} in "
+                f"eval_metrics or host_call; give it an axis of replicas, tf.reshape(tensor, [1]), and reduce it in "
+                f"the function"
+            )
 
 
 def _check_rows(predictions: Any) -> None:
@@ -208,18 +238,10 @@ def _replica_mean(value: tf.Tensor) -> tf.Tensor:
     return tf.cast(total / context.num_replicas, value.dtype)
 
 
-def _outfed(function_and_tensors: tuple[Callable[..., Any], Any], name: str) -> Any:
-    """Returns the tensors of a host function; with several replicas each must have an axis to concatenate them on."""
+def _outfed(function_and_tensors: tuple[Callable[..., Any], Any]) -> Any:
+    """Returns the tensors of a host function."""
     tensors = function_and_tensors[1]
-    tensors = dict(tensors) if isinstance(tensors, Mapping) else list(tensors)
-    if replica.current().num_replicas > 1:
-        for tensor in tf.nest.flatten(tensors):
-            if tensor.shape.rank == 0:
-                raise ValueError(
-                    f"All tensors outfed from TPU should preserve batch size dimension, but got scalar {tensor} in "
-                    f"{name}; give it an axis of replicas, tf.reshape(tensor, [1]), and reduce it in the function"
-                )
-    return tf.nest.map_structure(tf.convert_to_tensor, tensors)
+    return tf.nest.map_structure(tf.convert_to_tensor, dict(tensors) if isinstance(tensors, Mapping) else list(tensors))
 
 
 def scaffold_maker(spec: Spec) -> Callable[[], Any] | None:

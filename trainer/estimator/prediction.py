@@ -12,7 +12,7 @@ import tensorflow as tf
 from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
 from trainer.estimator import profiler_hook, replica_batches
-from trainer.estimator.hooks import HookRunner
+from trainer.estimator.hooks import END_OF_DATA, HookRunner
 from trainer.estimator.model import Model
 from trainer.estimator.model_state import FirstValues
 from trainer.estimator.replica_batches import ReplicaLayout
@@ -44,8 +44,11 @@ class PredictionLoop:
         with self._loaded():
             self._hooks.after_create_session()
         for batch in batches:
-            with self._loaded():
-                predictions = self._predict(batch)
+            try:
+                with self._loaded():
+                    predictions = self._predict(batch)
+            except END_OF_DATA:
+                break
             yield predictions
             if self._hooks.stop_requested:
                 break

@@ -98,7 +98,7 @@ class ReplicaLayout:
 
     def _with_axes(self, flat: Sequence[Any]) -> list[tuple[Any, int | None]]:
         """Pairs each tensor with the axis of its examples; None means that every replica gets all of it."""
-        if self.deployment.input_pipeline(self.mode) is InputPipelineConfig.BROADCAST:
+        if self.deployment.is_broadcast(self.mode):
             return [(value, None) for value in flat]
         axes = self.deployment.batch_axis or (0,) * len(flat)
         if len(axes) != len(flat):
@@ -138,6 +138,7 @@ class ReplicaLayout:
     def _full_shape(self, spec: tf.TensorSpec, axis: int | None) -> list[int]:
         """Returns the shape of an element; when not training the last one may be smaller, so the size is as asked."""
         shape: list[Any] = spec.shape.as_list() if spec.shape.rank is not None else [None]
+        axis = 0 if axis is None and shape and self.deployment.is_broadcast(self.mode) else axis
         if axis is not None and self.mode != ModeKeys.TRAIN and shape[axis] is None:
             shape[axis] = self.deployment.input_batch_size(self.mode)
         if None in shape:

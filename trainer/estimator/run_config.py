@@ -22,7 +22,7 @@ class RunConfig:
       model_dir: where checkpoints and events go.
       tf_random_seed: graph-level seed of initial values and random operations.
       save_summary_steps: steps between points of the model_fn's own summaries.
-      save_checkpoints_steps, save_checkpoints_secs: cadence of checkpoints; give one, or None for both (off).
+      save_checkpoints_steps, save_checkpoints_secs: cadence of checkpoints; give one; None for both, or 0, is off.
       session_config: accepted for programs that give one; there are no sessions.
       keep_checkpoint_max: checkpoints to keep; None or 0 keeps all.
       keep_checkpoint_every_n_hours: one checkpoint per so many hours is kept for good.
@@ -146,11 +146,12 @@ class RunConfig:
 
 
 def with_cadence(changes: dict[str, Any]) -> dict[str, Any]:
-    """Completes a change of one checkpoint cadence: the other is switched off."""
+    """Completes a change of one checkpoint cadence: the other is switched off, unless the change switches one off."""
     steps, secs = "save_checkpoints_steps", "save_checkpoints_secs"
-    if (steps in changes) == (secs in changes):
+    changed = [name for name in (steps, secs) if name in changes]
+    if len(changed) != 1 or changes[changed[0]] is None:
         return changes
-    return {**changes, (secs if steps in changes else steps): None}
+    return {**changes, (secs if changed == [steps] else steps): None}
 
 
 def _resolved_model_dir(given: str | os.PathLike | None, from_environment: str | None) -> str | None:

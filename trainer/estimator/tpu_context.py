@@ -37,13 +37,13 @@ class Deployment:
     host: int = 0
 
     def __post_init__(self):
-        if self.is_tpu:
-            for mode, size in self.global_batch_sizes.items():
-                if size is not None and size % self.num_replicas:
-                    raise ValueError(
-                        f"{BATCH_SIZE_NAMES[mode]} {size} must be divisible by the number of replicas "
-                        f"{self.num_replicas}; use {size - size % self.num_replicas or self.num_replicas}"
-                    )
+        for mode, size in self.global_batch_sizes.items():
+            if not self.is_tpu or self.is_broadcast(mode) or size is None or size % self.num_replicas == 0:
+                continue
+            raise ValueError(
+                f"{BATCH_SIZE_NAMES[mode]} {size} must be divisible by the number of replicas "
+                f"{self.num_replicas}; use {size - size % self.num_replicas or self.num_replicas}"
+            )
 
     @property
     def num_replicas(self) -> int:
@@ -58,6 +58,10 @@ class Deployment:
     def input_pipeline(self, mode: str) -> InputPipelineConfig:
         """Returns how batches reach the replicas in a mode."""
         return self.input_pipelines.get(mode, InputPipelineConfig.PER_HOST_V1)
+
+    def is_broadcast(self, mode: str) -> bool:
+        """Returns whether every replica sees the whole batch; what they compute of it is then taken from the first."""
+        return self.is_tpu and self.input_pipeline(mode) is InputPipelineConfig.BROADCAST
 
     def input_calls(self, mode: str) -> int:
         """Returns how often this host calls input_fn for one stream of batches."""
@@ -78,7 +82,7 @@ class Deployment:
     def model_batch_size(self, mode: str) -> int | None:
         """Returns the `params["batch_size"]` of a model_fn: how many examples it sees."""
         size = self._batch_size(mode)
-        if size is None or not self.is_tpu or self.input_pipeline(mode) is InputPipelineConfig.BROADCAST:
+        if size is None or not self.is_tpu or self.is_broadcast(mode):
             return size
         return size // self.num_replicas
 
@@ -115,7 +119,7 @@ class TPUContext:
         if self.invocation_index is None:
             raise RuntimeError("current_input_fn_deployment must be called from input_fn, not from model_fn")
         deployment = self._deployment
-        if deployment.input_pipeline(self._mode) is InputPipelineConfig.BROADCAST:
+        if deployment.is_broadcast(self._mode):
             return "/device:CPU:0", self.invocation_index, 1, deployment.num_replicas
         calls = deployment.input_calls(self._mode)
         return (

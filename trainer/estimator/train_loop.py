@@ -12,7 +12,7 @@ from absl import logging
 from trainer.estimator.cadence import Cadence
 from trainer.estimator.checkpointer import Checkpointer
 from trainer.estimator.events import EventWriter
-from trainer.estimator.hooks import HookRunner, Progress, ProgressHook, StepRequest
+from trainer.estimator.hooks import END_OF_DATA, HookRunner, Progress, ProgressHook, StepRequest
 from trainer.estimator.host_call import HostCall
 from trainer.estimator.interrupts import Interrupts
 from trainer.estimator.model_summaries import ModelSummaries
@@ -91,29 +91,30 @@ class TrainLoop:
     def run(self, batches: Iterator[Sequence[tf.Tensor]]) -> int:
         """Trains until the last step, the end of the data, or a hook's wish; returns the global step reached."""
         with self._parts.interrupts.watching():
-            is_stopped = self._parts.checkpointer.begin(self._parts.session, self._step)
-            while not is_stopped and not self._is_done():
-                batch = next(batches, None)
-                if batch is None:
-                    logging.info("the input_fn's data end at step %d", self._step)
-                    break
-                self._run_step(batch)
-                if self._log_cadence.is_due(self._step):
-                    self._look()
-                if self._parts.checkpointer.is_due(self._step):
-                    is_stopped = self._save()
-                # After the checkpoint, as in TensorFlow 1: hooks may look at its evaluation, and what they change is
-                # not in it.
-                self._call_hooks()
-                is_stopped |= self._parts.hooks.stop_requested
-                if self._parts.interrupts.is_pending:
-                    self._save()
-                    self._parts.interrupts.raise_pending()
+            self._parts.checkpointer.begin(self._parts.session, self._step)
+            try:
+                while not self._is_done() and self._advance(next(batches)):
+                    pass
+            except END_OF_DATA:
+                logging.info("the data end at step %d", self._step)
             self._finish()
         return self._step
 
     def _is_done(self) -> bool:
         return self._settings.last_step is not None and self._step >= self._settings.last_step
+
+    def _advance(self, batch: Sequence[tf.Tensor]) -> bool:
+        """Runs a step and what is due after it; returns whether training goes on."""
+        self._run_step(batch)
+        if self._log_cadence.is_due(self._step):
+            self._look()
+        is_stopped = self._parts.checkpointer.is_due(self._step) and self._save()
+        # After the checkpoint, as in TensorFlow 1: hooks may look at its evaluation, and what they change is not in it.
+        self._call_hooks()
+        if self._parts.interrupts.is_pending:
+            self._save()
+            self._parts.interrupts.raise_pending()
+        return not (is_stopped or self._parts.hooks.stop_requested)
 
     def _run_step(self, host_batch: Sequence[tf.Tensor]) -> None:
         parts = self._parts

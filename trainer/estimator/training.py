@@ -110,7 +110,8 @@ class _TrainingCall:
         layout = self._model.layout(streams, ModeKeys.TRAIN)
         executable = self._model.programs.executable(ModeKeys.TRAIN, layout.replica_spec, self._deployment)
         payload = executable.program.payload
-        self._hooks += _as_new([*payload.hooks, *(payload.chief_hooks if self._is_chief else ())])
+        chief_hooks = payload.chief_hooks if self._is_chief else ()
+        self._hooks = [*_as_new(chief_hooks), *self._hooks, *_as_new(payload.hooks)]
         session = StepSession(executable.program.trace)
         with profiler_hook.serving(self._session_hooks(), self._deployment.engine) as session_hooks:
             hooks = HookRunner(session_hooks, session)
@@ -193,7 +194,7 @@ class _TrainingCall:
     def _cadence(self, savers: Sequence[Any]) -> Cadence:
         config = self._model.config
         if not savers:
-            return Cadence(config.save_checkpoints_steps, config.save_checkpoints_secs, self._first_step)
+            return Cadence(config.save_checkpoints_steps, config.save_checkpoints_secs or None, self._first_step)
         timer = savers[0]._timer
         return Cadence(timer._every_steps, timer._every_secs, self._first_step)
 

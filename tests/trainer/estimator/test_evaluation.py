@@ -199,6 +199,7 @@ def test_tensors_of_metrics_may_have_names(tmp_path):
         ({"loss": (tf.constant(1), tf.constant(1))}, ValueError, "Metric with name 'loss' is not allowed"),
         ({"global_step": (tf.constant(1), tf.constant(1))}, ValueError, "'global_step' is not allowed"),
         ({"error": tf.constant(1)}, TypeError, "must be a .value, update_op. pair"),
+        ([(tf.constant(1), tf.constant(1))], TypeError, "evaluation metrics must be a dict, name to metric, got"),
     ],
 )
 def test_metrics_that_are_none_are_refused(tmp_path, made, error, message):

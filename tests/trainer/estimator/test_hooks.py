@@ -101,6 +101,47 @@ def test_placeholders_are_fed_by_hooks(tmp_path):
     assert recorder.values == [15, 15]
 
 
+def test_two_hooks_do_not_feed_the_same_tensor(tmp_path):
+    feeding = v1.train.FeedFnHook(lambda: {"the_loss:0": 5.0})
+    with pytest.raises(RuntimeError, match="Same tensor is fed by two hooks: the_loss:0"):
+        train(tmp_path, feeding, v1.train.FeedFnHook(lambda: {"the_loss:0": 6.0}))
+
+
+class Exhausted(v1.train.SessionRunHook):
+    """Has nothing more to give, at the third call of one of the methods."""
+
+    def __init__(self, method, error):
+        self.error = error
+        self.num_calls = 0
+        setattr(self, method, self.fail_at_third)
+
+    def fail_at_third(self, *arguments):
+        self.num_calls += 1
+        if self.num_calls == 3:
+            raise self.error
+
+    def before_run(self, run_context):
+        """See `SessionRunHook`."""
+
+    def after_run(self, run_context, run_values):
+        """See `SessionRunHook`."""
+
+
+@pytest.mark.parametrize("error", [StopIteration(), tf.errors.OutOfRangeError(None, None, "no more")])
+@pytest.mark.parametrize(("method", "step"), [("before_run", 2), ("after_run", 3)])
+def test_a_hook_that_has_no_more_data_ends_what_it_is_in(tmp_path, error, method, step):
+    recorder = Recorder()
+    estimator = train(tmp_path, Exhausted(method, error), recorder)
+    assert step_reached(estimator) == step
+    assert recorder.calls[-1] == "end"
+    batches = Recorder()
+    params = {"eval_batch_size": 2, "predict_batch_size": 2}
+    estimator = programs.make_estimator(tmp_path, **params)
+    estimator.evaluate(programs.input_fn, hooks=[Exhausted(method, error), batches])
+    assert (batches.calls.count("before_run"), batches.calls[-1]) == (step, "end")
+    assert len(list(estimator.predict(programs.input_fn, hooks=[Exhausted(method, error)]))) == 2 * step
+
+
 def test_stop_at_step_hook(tmp_path):
     assert step_reached(train(tmp_path / "last", v1.train.StopAtStepHook(last_step=4), max_steps=9)) == 4
     assert step_reached(train(tmp_path / "num", v1.train.StopAtStepHook(num_steps=3), max_steps=9)) == 3
@@ -211,13 +252,23 @@ def test_a_name_that_nothing_has_is_refused(tmp_path):
 
 def test_the_chiefs_hooks_run(tmp_path):
     recorder = Recorder()
+    recorder.calls = calls = []
+
+    class Naming(v1.train.SessionRunHook):
+        def __init__(self, name):
+            self.name = name
+
+        def before_run(self, run_context):
+            calls.append(self.name)
 
     def model_fn(features, labels, mode, params):
-        return programs.plain_model_fn(features, labels, mode)._replace(training_chief_hooks=[recorder])
+        spec = programs.plain_model_fn(features, labels, mode)
+        return spec._replace(training_hooks=[Naming("the spec's")], training_chief_hooks=[recorder])
 
     estimator = Estimator(model_fn, str(tmp_path), params={"batch_size": 8})
-    estimator.train(programs.input_fn, max_steps=2)
-    assert recorder.calls.count("after_run") == 2
+    estimator.train(programs.input_fn, max_steps=2, hooks=[Naming("the caller's")])
+    per_step = ["before_run", "the caller's", "the spec's", "after_run"]
+    assert calls == ["begin", "after_create_session", *per_step, *per_step, "end"]
 
 
 def test_global_step_waiter_hook(tmp_path):

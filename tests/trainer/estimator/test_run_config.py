@@ -53,6 +53,21 @@ def test_one_cadence_of_checkpoints_excludes_the_other(config_class, fields, exp
 
 
 @BOTH
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"save_checkpoints_secs": None}, (5, None)),
+        ({"save_checkpoints_steps": None}, (None, None)),
+        ({"save_checkpoints_secs": 7}, (None, 7)),
+        ({"keep_checkpoint_max": 1}, (5, None)),
+    ],
+)
+def test_switching_one_cadence_off_leaves_the_other(config_class, changes, expected):
+    config = config_class(save_checkpoints_steps=5).replace(**changes)
+    assert (config.save_checkpoints_steps, config.save_checkpoints_secs) == expected
+
+
+@BOTH
 def test_replace_leaves_the_original_alone(config_class):
     config = config_class(model_dir="/one", keep_checkpoint_max=2)
     replaced = config.replace(model_dir="/two")

@@ -188,6 +188,34 @@ def test_local_variables_start_anew_at_each_call_and_each_call_has_its_own(tmp_p
     assert estimator.get_variable_names() == ["global_step", "weights", "weights/Momentum"]
 
 
+class FailingEvaluation(EvaluateOnSave):
+    """Goes on without an evaluation whose data end in an error."""
+
+    def after_save(self, session, global_step_value):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="broken"):
+            super().after_save(session, global_step_value)
+
+
+def broken_input_fn():
+    check = lambda n: tf.debugging.Assert(n < 2, ["broken"])  # noqa: E731
+
+    def checked(n, batch):
+        with tf.control_dependencies([check(n)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    return whole_input_fn().enumerate().map(checked)
+
+
+def test_an_evaluation_that_fails_leaves_local_variables_to_the_training_around_it(tmp_path):
+    estimator = Estimator(counting_model_fn, str(tmp_path), RunConfig(save_checkpoints_steps=2))
+    counts = []
+    hook = v1.train.LoggingTensorHook(["count:0"], 1, formatter=lambda values: str(counts.append(*values.values())))
+    estimator.train(
+        whole_input_fn, steps=4, hooks=[hook], saving_listeners=[FailingEvaluation(estimator, broken_input_fn)]
+    )
+    assert counts == [1, 2, 3, 4]
+
+
 class Saving(v1.train.SessionRunHook):
     """Saves and restores by TensorFlow 1's own Saver, as hooks do that keep the best weights."""
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.errors import UserError
 from trainer.estimator import (
     Estimator,
     InputPipelineConfig,
@@ -210,6 +211,13 @@ def test_config_and_params_are_copies(tmp_path):
     assert copy.deepcopy(estimator.config).model_dir == estimator.model_dir == str(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["run[1]", "run\\1"])
+def test_a_model_dir_that_tensorflow_takes_for_a_pattern_is_refused_before_the_work(tmp_path, name):
+    with pytest.raises(UserError, match="in its name, which TensorFlow takes for a pattern; rename it"):
+        Estimator(programs.plain_model_fn, str(tmp_path / name))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_dir_is_made_when_none_is_given():
     estimator = TPUEstimator(programs.model_fn, use_tpu=False, train_batch_size=8)
     estimator.train(programs.input_fn, steps=1)
@@ -246,7 +254,7 @@ class Seen:
     [
         (InputPipelineConfig.PER_HOST_V1, 8, 2, [(0, 1, 4)], [100, 101, 102, 103, 104, 105, 106, 107]),
         (InputPipelineConfig.PER_HOST_V2, 2, 2, [(0, 1, 4)], [100, 101, 102, 103, 104, 105, 106, 107]),
-        (InputPipelineConfig.BROADCAST, 8, 8, [(0, 1, 4)], [100, 101, 102, 103, 104, 105, 106, 107] * 4),
+        (InputPipelineConfig.BROADCAST, 8, 8, [(0, 1, 4)], [100, 101, 102, 103, 104, 105, 106, 107]),
         (
             InputPipelineConfig.PER_SHARD_V1, 2, 2,
             [(0, 4, 1), (1, 4, 1), (2, 4, 1), (3, 4, 1)], [100, 101, 200, 201, 300, 301, 400, 401],
@@ -267,7 +275,9 @@ def test_batches_reach_the_replicas(tmp_path, pipeline, input_batch_size, model_
     )
 
 
-@pytest.mark.parametrize("pipeline", [InputPipelineConfig.PER_HOST_V1, InputPipelineConfig.PER_HOST_V2])
+@pytest.mark.parametrize(
+    "pipeline", [InputPipelineConfig.PER_HOST_V1, InputPipelineConfig.PER_HOST_V2, InputPipelineConfig.BROADCAST]
+)
 def test_evaluation_and_prediction_on_replicas_take_every_example_once(tmp_path, pipeline):
     def model_fn(features, labels, mode, params):
         spec = programs.model_fn(features, labels, mode, params)
@@ -282,6 +292,22 @@ def test_evaluation_and_prediction_on_replicas_take_every_example_once(tmp_path,
         assert result[name] == pytest.approx(programs.LABELS.mean(), rel=1e-5)
     predicted = [one["features"] for one in estimator.predict(programs.input_fn)]
     np.testing.assert_array_equal(predicted, programs.FEATURES)
+
+
+def test_replicas_that_all_see_the_whole_batch_may_see_any_number_of_examples_and_give_scalars(tmp_path):
+    def model_fn(features, labels, mode, params):
+        spec = programs.model_fn(features, labels, mode, params)
+        if mode != ModeKeys.EVAL:
+            return spec
+        return spec._replace(eval_metrics=(lambda loss: {"mean_loss": v1.metrics.mean(loss)}, [spec.loss]))
+
+    config = {"per_host_input_for_training": InputPipelineConfig.BROADCAST}
+    sizes = {"train_batch_size": 7, "eval_batch_size": 9, "predict_batch_size": 6}
+    estimator = on_replicas(tmp_path, model_fn=model_fn, config=config, **sizes)
+    estimator.train(programs.input_fn, steps=1)
+    result = estimator.evaluate(programs.input_fn)
+    assert result["mean_loss"] == pytest.approx(result["loss"], rel=1e-6)
+    assert len(list(estimator.predict(programs.input_fn))) == programs.NUM_EXAMPLES
 
 
 def test_params_off_the_tpu_are_global(tmp_path):
