@@ -81,6 +81,7 @@ def prepare(bytecode: bytes) -> Program:
     - all-reduces speak of global devices (a channel, `use_global_device_ids`): under `jax.shard_map` replicas are
       partitions of one program, and without it each device would be a replica group of its own;
     - the replica id is the partition id, for the same reason;
+    - comparisons of whole numbers do not speak of the order of floats;
     - names that differ from run to run (a counter in the module's name, paths of source files) are dropped, so that
       the digest tells programs apart, and nothing else. The names of operations stay.
 
@@ -188,6 +189,17 @@ def _rewrite(operation: Any, channels: Iterator[int]) -> None:
         operation.attributes["use_global_device_ids"] = ir.UnitAttr.get()
     elif operation.name == "stablehlo.replica_id":
         _replace(operation, _partition_id(operation))
+    elif operation.name == "stablehlo.compare":
+        _compare_whole_numbers_as_such(operation)
+
+
+def _compare_whole_numbers_as_such(operation: Any) -> None:
+    """Drops the total order of floats, which the sort of a shuffle asks for whatever it compares."""
+    element_type = ir.RankedTensorType(operation.operands[0].type).element_type
+    is_total_order = "TOTALORDER" in str(operation.attributes.get("compare_type", ""))
+    if is_total_order and isinstance(element_type, ir.IntegerType):
+        kind = "UNSIGNED" if element_type.is_unsigned else "SIGNED"
+        operation.attributes["compare_type"] = ir.Attribute.parse(f"#stablehlo<comparison_type {kind}>")
 
 
 def _replace(operation: Any, value: Any) -> None:

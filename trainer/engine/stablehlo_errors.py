@@ -29,6 +29,7 @@ _TABLE_REMEDY = "look the values up in input_fn, and in serving_input_receiver_f
 _LOOKUPS = ("LookupTableFindV2", "LookupTableSizeV2")
 _STATIC_REMEDY = "give every shape as a Python number; keep all elements and weigh unwanted ones with 0 (tf.where)"
 _LOOP_REMEDY = "give tf.while_loop its maximum_iterations, and a TensorArray its size, as Python numbers"
+_BRANCH_REMEDY = "put the branch inside the loop, or compute both branches and choose by tf.where"
 _SEGMENT_REMEDY = "use tf.math.unsorted_segment_sum, _mean, _max..., with num_segments as a Python number"
 _OTHER_REMEDY = "use another operation, or move it to input_fn"
 _REMEDIES: Mapping[str, str] = types.MappingProxyType(
@@ -89,6 +90,9 @@ def _without_lowering(op_type: str, name: str, trace: step_program.StepTrace) ->
     if texts:
         what = f"a result of the step is text ({texts[0].name})"
         return LoweringError(what, where=source_line(texts[0].op), remedy=_STRING_REMEDY)
+    if op_type == "FakeParam":  # what stands in one branch for the other's loop, for the gradient
+        branch = name.rpartition("/")[0]
+        return _at_operation(f"a loop inside a branch ({branch}) has no gradient", branch, trace.graph, _BRANCH_REMEDY)
     what = f"the operation {op_type} ({name}) does not run on TPUs, nor under XLA elsewhere"
     return _at_operation(what, name, trace.graph, _remedy(op_type, name, trace.graph))
 

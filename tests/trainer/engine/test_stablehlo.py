@@ -100,3 +100,16 @@ def test_dtypes(dtype):
     reversed_vector = tf.function(lambda vector: tf.reverse(vector, [0]), jit_compile=True)
     program = lowered(reversed_vector, tf.TensorSpec([2], dtype))
     assert program.inputs == (stablehlo.TensorType((2,), np.dtype(tf.as_dtype(dtype).as_numpy_dtype)),)
+
+
+@pytest.mark.parametrize("shape", [[64], [64, 2]])
+def test_a_shuffle_without_a_seed_shuffles(shape):
+    @tf.function(jit_compile=True)
+    def shuffle(rows):
+        return tf.random.shuffle(rows)
+
+    program = lowered(shuffle, tf.TensorSpec(shape, tf.int32))
+    rows = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    (shuffled,) = jax.jit(stablehlo.as_jax_function(program, platform="cpu"))(rows)
+    assert (np.asarray(shuffled) != rows).any()
+    np.testing.assert_array_equal(np.sort(shuffled, axis=0), rows)

@@ -66,6 +66,18 @@ def test_an_operation_of_a_gradient_is_told_by_the_line_that_it_is_the_gradient_
         pjrt_engine.lower(program)
 
 
+def test_the_gradient_of_a_loop_inside_a_branch_is_told_by_the_line_of_the_branch():
+    def step_fn(batch):
+        loop = lambda: tf.while_loop(lambda x: x[0] < 9.0, lambda x: (x * batch,), [batch], maximum_iterations=3)[0]  # noqa: E731
+        outputs = tf.cond(batch[0] > 0.0, loop, lambda: batch)  # the branch
+        return StepResult(per_replica={"gradient": tf.gradients(outputs, batch)[0]})
+
+    context = pjrt_engine.replica_context(num_replicas=1)
+    program = step_program.trace_step(step_fn, tf.TensorSpec([4]), variables.VariableStore(), context)
+    with pytest.raises(UserError, match=r"# the branch\): a loop inside a branch .*has no gradient.*tf\.where"):
+        pjrt_engine.lower(program)
+
+
 def test_an_error_of_another_kind_is_shown_in_one_line():
     program = step_program.trace_step(
         lambda batch: StepResult(per_replica={"outputs": batch}), tf.TensorSpec([None]), variables.VariableStore()
