@@ -250,7 +250,7 @@ class Estimator:
           export_dir_base: the directory of all exports; each is named by the time.
           serving_input_receiver_fn: returns a `ServingInputReceiver`.
           assets_extra: by path below `assets.extra`, files to copy.
-          as_text: accepted; SavedModels are binary.
+          as_text: whether the graph is written as text (`saved_model.pbtxt`).
           checkpoint_path: a checkpoint of this model; None for the newest.
           experimental_mode: see `experimental_export_all_saved_models`.
 
@@ -300,10 +300,11 @@ class Estimator:
         Raises:
           ValueError: the model has not been trained, or there is no mode.
         """
-        del as_text
         path = checkpoint_path or self._trained_checkpoint(self._model.state.newest_path())
         base = tf.compat.as_str(os.fspath(export_dir_base))
-        return _ExportDir(export.export_saved_model(self._model, base, input_receiver_fn_map, path, assets_extra))
+        return _ExportDir(
+            export.export_saved_model(self._model, base, input_receiver_fn_map, path, assets_extra, as_text=as_text)
+        )
 
     @eagerly
     def predictor(self, checkpoint_path: str | None = None) -> Predictor:

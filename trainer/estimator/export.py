@@ -65,6 +65,8 @@ def export_saved_model(
     input_receiver_fns: Mapping[str, Callable[[], InputReceiver]],
     checkpoint_path: str,
     assets_extra: Mapping[str, str] | None = None,
+    *,
+    as_text: bool = False,
 ) -> str:
     """Writes `<export_dir_base>/<seconds since 1970>`, complete or not at all; returns its path.
 
@@ -75,12 +77,15 @@ def export_saved_model(
         of them.
       checkpoint_path: the weights.
       assets_extra: by path below `assets.extra`, files to copy.
+      as_text: whether the graph is written as text.
 
     Raises:
-      ValueError: there is no mode, or one that does not exist.
+      ValueError: there is no mode, one that does not exist, or one without an input_receiver_fn.
     """
     if not input_receiver_fns or not set(input_receiver_fns) <= set(_MODES):
         raise ValueError(f"give an input_receiver_fn for modes among {_MODES}, got {list(input_receiver_fns)}")
+    if None in input_receiver_fns.values():
+        raise ValueError("An input_receiver_fn must be defined: it returns a ServingInputReceiver")
     isolated = model.isolated()
     programs = {
         mode: _program(isolated, mode, input_receiver_fns[mode]) for mode in _MODES if mode in input_receiver_fns
@@ -92,7 +97,7 @@ def export_saved_model(
             {id(variable): variable for program in programs.values() for variable in program.variables}.values()
         )
         graphs = {_TAGS[mode]: _cut(program) for mode, program in programs.items()}
-        graph_writer.write(temporary_dir, graphs, variables)
+        graph_writer.write(temporary_dir, graphs, variables, as_text=as_text)
     _copy_assets(temporary_dir, assets_extra or {})
     rename_directory(temporary_dir, export_dir)
     logging.info("exported %s to %s", checkpoint_path, export_dir)
@@ -109,13 +114,13 @@ def _program(model: Model, mode: str, input_receiver_fn: Callable[[], InputRecei
         spec = model.call_model_fn(receiver.features, labels, mode, Deployment(TfEngine()))
         is_for_replicas = isinstance(spec, TPUEstimatorSpec) and mode != ModeKeys.PREDICT
         plain = spec.as_estimator_spec() if is_for_replicas else spec
-        signatures, targets = _signatures(plain, mode)
+        outputs, methods, targets = _signatures(plain, mode)
         metric_variables = evaluation_metrics.keras_variables(getattr(plain, "eval_metric_ops", None) or {})
         return StepResult(
-            per_replica=signatures,
+            per_replica=outputs,
             feeds=tf.nest.flatten(receiver.receiver_tensors, expand_composites=True),
             targets=targets,
-            payload=ReceiverPayload(receiver, model_steps.scaffold_maker(spec), metric_variables),
+            payload=ReceiverPayload(receiver, methods, model_steps.scaffold_maker(spec), metric_variables),
         )
 
     program = model.programs.trace_step(step, (), Deployment(TfEngine()))
@@ -123,32 +128,32 @@ def _program(model: Model, mode: str, input_receiver_fn: Callable[[], InputRecei
     return program
 
 
-def _signatures(spec: Any, mode: str) -> tuple[Mapping[str, Mapping[str, tf.Tensor]], Sequence[Any]]:
-    """Returns the outputs of each signature, and what must run beside."""
+def _signatures(spec: Any, mode: str) -> tuple[Mapping[str, Mapping[str, tf.Tensor]], Mapping[str, str], Sequence[Any]]:
+    """Returns the outputs of each signature, the method of each, and what must run beside."""
     if mode == ModeKeys.PREDICT:
-        return export_outputs.signatures(spec.export_outputs, spec.predictions), ()
-    outputs = export_outputs.supervised(spec.loss, spec.predictions, spec.eval_metric_ops)
-    if mode == ModeKeys.TRAIN:
-        return {mode: outputs}, (spec.train_op,)
-    return {mode: outputs}, evaluation_metrics.trace(spec.eval_metric_ops).updates
+        named = export_outputs.by_signature(spec.export_outputs, spec.predictions)
+        outputs = {name: output.signature_outputs() for name, output in named.items()}
+        return outputs, {name: output.method for name, output in named.items()}, ()
+    outputs = {mode: export_outputs.supervised(spec.loss, spec.predictions, spec.eval_metric_ops)}
+    is_training = mode == ModeKeys.TRAIN
+    targets = (spec.train_op,) if is_training else evaluation_metrics.trace(spec.eval_metric_ops).updates
+    return outputs, {mode: export_outputs.SUPERVISED_METHODS[mode]}, targets
 
 
 @dataclasses.dataclass(frozen=True)
 class ReceiverPayload:
-    """What a trace for an export leaves in Python."""
+    """What a trace for an export leaves in Python; `methods` has each signature's."""
 
     receiver: InputReceiver
+    methods: Mapping[str, str]
     make_scaffold: Callable[[], Any] | None
     metric_variables: Sequence[tf.Variable]
 
 
 def _cut(program: StepProgram) -> CutGraph:
     """Cuts out what the signatures of a program need: one for each output, and for each alternative way to feed it."""
-    receiver, trace = program.payload.receiver, program.trace
-    alternatives = {
-        name: tensors if isinstance(tensors, Mapping) else {name: tensors}
-        for name, tensors in (getattr(receiver, "receiver_tensors_alternatives", None) or {}).items()
-    }
+    receiver, methods, trace = program.payload.receiver, program.payload.methods, program.trace
+    alternatives = getattr(receiver, "receiver_tensors_alternatives", None) or {}
     inputs = {"": dict(receiver.receiver_tensors), **{f"{name}:": tensors for name, tensors in alternatives.items()}}
     own = functools.partial(_in_trace, trace.graph)
     with trace.graph.as_default():  # To put a ragged tensor together takes operations.
@@ -160,7 +165,7 @@ def _cut(program: StepProgram) -> CutGraph:
     given = tf.nest.flatten(inputs[""], expand_composites=True)
     # What has a default value keeps it: whoever feeds it feeds a tensor inside the graph.
     fed = [tensor for tensor in given if tensor.op.type != "PlaceholderWithDefault"]
-    instead = tf.nest.flatten(alternatives, expand_composites=True)
+    instead = tf.nest.flatten(dict(alternatives), expand_composites=True)
     feeds = [*fed, *(tensor for tensor in instead if tensor.op.type == "Placeholder" and not _is_in(tensor, fed))]
     initializers = trace.table_initializers()
     externals = {id(internal): external for external, internal in trace.graph.captures}
@@ -169,7 +174,7 @@ def _cut(program: StepProgram) -> CutGraph:
         trace.function(feeds, [outputs, given, instead, assets], [*targets, *initializers]),
         feeds,
         {
-            f"{prefix}{name}": Signature(tensors, each, targets)
+            f"{prefix}{name}": Signature(*export_outputs.call_form(methods[name], tensors), each, targets)
             for prefix, tensors in inputs.items()
             for name, each in outputs.items()
         },

@@ -1,14 +1,21 @@
 """What an exported signature takes and gives: `ServingInputReceiver` and the three kinds of output."""
 
 import dataclasses
+import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from trainer.engine.spec import ModeKeys
 from trainer.nn.metrics import AdditiveMetric
 
-DEFAULT_SIGNATURE = tf.compat.v1.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+_constants = tf.compat.v1.saved_model.signature_constants
+DEFAULT_SIGNATURE = _constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+# By mode, how what is exported of it is called; each output to predict with says so itself.
+SUPERVISED_METHODS = types.MappingProxyType(
+    {ModeKeys.TRAIN: "tensorflow/supervised/training", ModeKeys.EVAL: "tensorflow/supervised/eval"}
+)
 _SINGLE_FEATURE = "feature"
 _SINGLE_LABEL = "label"
 _SINGLE_RECEIVER = "input"
@@ -76,6 +83,7 @@ class PredictOutput:
     """Outputs of any kind: a tensor, or a mapping of tensors."""
 
     outputs: Any
+    method: ClassVar[str] = _constants.PREDICT_METHOD_NAME
 
     def __post_init__(self):
         object.__setattr__(self, "outputs", _named(self.outputs, _SINGLE_OUTPUT))
@@ -91,6 +99,7 @@ class ClassificationOutput:
 
     scores: tf.Tensor | None = None
     classes: tf.Tensor | None = None
+    method: ClassVar[str] = _constants.CLASSIFY_METHOD_NAME
 
     def __post_init__(self):
         if self.scores is None and self.classes is None:
@@ -110,6 +119,7 @@ class RegressionOutput:
     """`value`, float `[batch]`."""
 
     value: tf.Tensor
+    method: ClassVar[str] = _constants.REGRESS_METHOD_NAME
 
     def __post_init__(self):
         if not self.value.dtype.is_floating:
@@ -120,8 +130,11 @@ class RegressionOutput:
         return {"outputs": self.value}
 
 
-def signatures(export_outputs: Mapping[str, Any] | None, predictions: Any) -> dict[str, Mapping[str, tf.Tensor]]:
-    """Returns the outputs of each signature; the predictions under the default name when the spec names none.
+ExportOutput = PredictOutput | ClassificationOutput | RegressionOutput
+
+
+def by_signature(export_outputs: Mapping[str, Any] | None, predictions: Any) -> dict[str, ExportOutput]:
+    """Returns the output of each signature; the predictions under the default name when the spec names none.
 
     Raises:
       ValueError: there are several, and none has the default name.
@@ -129,7 +142,7 @@ def signatures(export_outputs: Mapping[str, Any] | None, predictions: Any) -> di
     """
     given = dict(export_outputs) if export_outputs else {DEFAULT_SIGNATURE: PredictOutput(predictions)}
     for name, output in given.items():
-        if not isinstance(output, (PredictOutput, ClassificationOutput, RegressionOutput)):
+        if not isinstance(output, ExportOutput):
             raise TypeError(f"Values in export_outputs must be ExportOutput objects, got {output!r} for {name}")
     if len(given) == 1:
         given.setdefault(DEFAULT_SIGNATURE, next(iter(given.values())))
@@ -138,7 +151,25 @@ def signatures(export_outputs: Mapping[str, Any] | None, predictions: Any) -> di
             f"Multiple export_outputs were provided, but none of them is specified as the default; give one the name "
             f"{DEFAULT_SIGNATURE!r}"
         )
-    return {name: output.signature_outputs() for name, output in given.items()}
+    return given
+
+
+def call_form(method: str, receiver_tensors: Any) -> tuple[str, Mapping[str, Any]]:
+    """Returns by which method TensorFlow's server calls a signature, and the names of what is fed.
+
+    Classification and regression take serialised examples under one name; what is fed otherwise is called by the
+    method that takes anything.
+
+    Args:
+      method: of the output.
+      receiver_tensors: a placeholder, or a mapping of placeholders.
+    """
+    named = _named(receiver_tensors, _SINGLE_RECEIVER)
+    if method not in (ClassificationOutput.method, RegressionOutput.method):
+        return method, named
+    tensors = list(named.values())
+    takes_examples = len(tensors) == 1 and tensors[0].dtype == tf.string
+    return (method, {_constants.CLASSIFY_INPUTS: tensors[0]}) if takes_examples else (PredictOutput.method, named)
 
 
 def supervised(loss: tf.Tensor, predictions: Any, metrics: Mapping[str, Any] | None) -> dict[str, tf.Tensor]:

@@ -24,10 +24,12 @@ class Signature:
     """One way to call a graph.
 
     Fields:
+      method: by which TensorFlow's server calls it.
       inputs, outputs: by name, tensors of the graph.
       targets: operations that run beside.
     """
 
+    method: str
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
     targets: Sequence[tf.Operation] = ()
@@ -53,7 +55,9 @@ class CutGraph:
     assets: Sequence[tf.Tensor] = ()
 
 
-def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf.Variable]) -> None:
+def write(
+    directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf.Variable], *, as_text: bool = False
+) -> None:
     """Writes a SavedModel: a graph for each tag, which share the values of variables.
 
     Operations keep their names where no variable has taken them; else they are put under the tag.
@@ -62,6 +66,7 @@ def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf
       directory: where to; it must not exist.
       graphs: by tag, such as `serve`.
       variables: what the functions may have captured; the values that they have now are written.
+      as_text: whether graphs are written as text, to be read.
 
     Raises:
       ValueError: a function captured a resource that is neither a variable nor a lookup table.
@@ -77,7 +82,7 @@ def write(directory: str, graphs: Mapping[str, CutGraph], variables: Sequence[tf
             else:
                 _assign(session, one.variables, values)
                 builder.add_meta_graph_and_variables(session, [one.tag], one.signatures, **one.rest)
-    builder.save()
+    builder.save(as_text=as_text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,9 +166,8 @@ class _Imported:
             name: tf.nest.map_structure(output, self._here(tensor), expand_composites=True)
             for name, tensor in signature.outputs.items()
         }
-        saved_model = v1.saved_model
-        infos = [{name: saved_model.build_tensor_info(one) for name, one in x.items()} for x in (inputs, outputs)]
-        return saved_model.build_signature_def(*infos, saved_model.signature_constants.PREDICT_METHOD_NAME)
+        infos = [{name: v1.saved_model.build_tensor_info(one) for name, one in x.items()} for x in (inputs, outputs)]
+        return v1.saved_model.build_signature_def(*infos, signature.method)
 
     def _here(self, tensors: Any) -> Any:
         def here(tensor: tf.Tensor) -> tf.Tensor:

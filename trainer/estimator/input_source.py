@@ -105,7 +105,9 @@ def _from_tensors(graph: tf.Graph, batch: Any) -> BatchStream:
 def _evaluate_repeatedly(graph: tf.Graph, tensors: Sequence[tf.Tensor]) -> Iterator[tuple[Any, ...]]:
     session = tf.compat.v1.Session(graph=graph)
     with graph.as_default():
-        session.run(tf.compat.v1.tables_initializer())
+        # Counters of epochs are local variables.
+        initializers = ("global_variables", "local_variables", "tables")
+        session.run([getattr(tf.compat.v1, f"{name}_initializer")() for name in initializers])
         coordinator = tf.train.Coordinator()
         has_queues = graph.get_collection(tf.compat.v1.GraphKeys.QUEUE_RUNNERS)
         # TensorFlow warns of the call itself, even when there is nothing to start.

@@ -1,3 +1,5 @@
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from trainer.estimator import (
     export_estimator_savedmodel,
     export_outputs,
 )
-from trainer.estimator.export_outputs import ServingInputReceiver, SupervisedInputReceiver
+from trainer.estimator.export_outputs import ServingInputReceiver
 
 from . import programs
 
@@ -137,6 +139,13 @@ def test_any_checkpoint_can_be_exported_with_further_files(trained, tmp_path):
     assert (tmp_path / "export").joinpath(export_dir, "assets.extra/deep/words.txt").read_text() == "hello"
 
 
+def test_an_export_may_be_written_as_text(trained, tmp_path):
+    export_dir = trained.export_saved_model(str(tmp_path / "export"), receiver_of_features, as_text=True)
+    assert 'tags: "serve"' in pathlib.Path(export_dir, "saved_model.pbtxt").read_text()
+    found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH))["value"]
+    np.testing.assert_allclose(found, expected_values(trained), rtol=1e-5)
+
+
 def test_examples_may_be_parsed_and_features_fed_raw(trained, tmp_path):
     def parsing():
         spec = {"x": tf.io.FixedLenFeature([3], tf.float32)}
@@ -153,80 +162,6 @@ def test_examples_may_be_parsed_and_features_fed_raw(trained, tmp_path):
     np.testing.assert_allclose(found, expected_values(trained)[:1], rtol=1e-5)
     raw = signatures["raw:serving_default"](x=tf.constant(BATCH))["value"]
     np.testing.assert_allclose(raw, expected_values(trained), rtol=1e-5)
-
-
-def with_outputs(export_outputs_of):
-    def model_fn(features, labels, mode, params):
-        values = programs.predicted(features)
-        if mode == ModeKeys.PREDICT:
-            return TPUEstimatorSpec(mode, predictions={"v": values}, export_outputs=export_outputs_of(values))
-        loss = tf.reduce_mean((values - labels) ** 2)
-        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
-
-    return model_fn
-
-
-def test_outputs_of_each_kind(tmp_path):
-    estimator = programs.make_estimator(
-        tmp_path / "model",
-        with_outputs(
-            lambda values: {
-                "serving_default": export_outputs.RegressionOutput(values),
-                "classes": export_outputs.ClassificationOutput(
-                    scores=values[:, tf.newaxis], classes=tf.strings.as_string(values)[:, tf.newaxis]
-                ),
-                "any": export_outputs.PredictOutput(values),
-            }
-        ),
-    )
-    estimator.train(programs.input_fn, steps=1)
-    signatures = tf.saved_model.load(
-        estimator.export_saved_model(str(tmp_path / "export"), receiver_of_features)
-    ).signatures
-    outputs = {name: set(function.structured_outputs) for name, function in signatures.items()}
-    assert outputs == {"serving_default": {"outputs"}, "classes": {"scores", "classes"}, "any": {"output"}}
-
-
-@pytest.mark.parametrize(
-    ("outputs", "error", "message"),
-    [
-        ({"a": 7}, TypeError, "must be ExportOutput objects"),
-        (
-            {name: export_outputs.PredictOutput(tf.constant([1.0])) for name in "ab"},
-            ValueError,
-            "none of them is specified as the default",
-        ),
-    ],
-)
-def test_wrong_outputs_are_refused(tmp_path, outputs, error, message):
-    estimator = programs.make_estimator(tmp_path / "model", with_outputs(lambda values: outputs))
-    estimator.train(programs.input_fn, steps=1)
-    with pytest.raises(error, match=message):
-        estimator.export_saved_model(str(tmp_path / "export"), receiver_of_features)
-    assert not (tmp_path / "export").exists()
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: ServingInputReceiver(None, {}), "features must be defined"),
-        (lambda: ServingInputReceiver({}, None), "receiver_tensors must be defined"),
-        (lambda: ServingInputReceiver({}, {"a": 7}), "receiver_tensor a must be a Tensor"),
-        (lambda: ServingInputReceiver({}, {}, 7), "alternatives must be a dict"),
-        (lambda: SupervisedInputReceiver({}, None, {}), "labels must be defined"),
-        (export_outputs.ClassificationOutput, "empty arguments"),
-        (lambda: export_outputs.ClassificationOutput(scores=tf.constant([1])), "scores must be a float32"),
-        (lambda: export_outputs.ClassificationOutput(classes=tf.constant([1])), "classes must be a string"),
-        (lambda: export_outputs.RegressionOutput(tf.constant([1])), "must be a float32"),
-        (
-            lambda: export_outputs.build_raw_supervised_input_receiver_fn({"label": BATCH}, BATCH),
-            "both have label",
-        ),
-    ],
-)
-def test_receivers_and_outputs_check_themselves(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
 
 
 def test_an_untrained_model_cannot_be_exported(tmp_path):
@@ -263,6 +198,7 @@ def test_each_mode_is_a_graph_with_its_tag(trained, all_modes):
 def test_a_session_trains_on_what_was_exported(trained, all_modes):
     with tf.Graph().as_default(), v1.Session() as session:
         signature = v1.saved_model.load(session, ["train"], all_modes).signature_def["train"]
+        assert signature.method_name == "tensorflow/supervised/training"
         feed = {signature.inputs["feature"].name: programs.FEATURES, signature.inputs["label"].name: programs.LABELS}
         losses = [session.run(signature.outputs["loss"].name, feed) for _ in range(30)]
     assert losses[-1] < 0.1 * losses[0]
@@ -278,6 +214,11 @@ def test_one_mode_may_be_exported_alone(trained, tmp_path):
 def test_a_mode_must_be_one(trained, tmp_path, receiver_fns):
     with pytest.raises(ValueError, match="give an input_receiver_fn for modes among"):
         trained.experimental_export_all_saved_models(str(tmp_path / "export"), receiver_fns)
+
+
+def test_what_makes_the_placeholders_must_be_there(trained, tmp_path):
+    with pytest.raises(ValueError, match="An input_receiver_fn must be defined"):
+        trained.export_saved_model(str(tmp_path / "export"), None)
 
 
 def test_exporting_does_not_disturb_training(trained, tmp_path):

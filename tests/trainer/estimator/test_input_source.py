@@ -96,6 +96,11 @@ def test_queues_are_started_where_there_are_any():
     assert [batch["x"][0][0] for batch in read] == [0, 4, 8, 0]
 
 
+def test_tensors_that_count_their_epochs_end():
+    stream = input_source.call(lambda: {"x": v1.train.limit_epochs(tf.constant(ROWS), num_epochs=3)}, {})
+    assert len(values(stream)) == 3
+
+
 def test_queues_that_are_not_there_are_not_started(monkeypatch):
     def refuse(*args):
         raise AssertionError("TensorFlow warns of this call")
