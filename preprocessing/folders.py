@@ -1,6 +1,7 @@
 """A folder with one folder per class in it, or one folder per split with one per class in each."""
 
 import dataclasses
+import mimetypes
 from collections.abc import Iterator, Sequence
 
 from preprocessing import paths, split, storage
@@ -16,7 +17,7 @@ _IGNORED_FILES = ("Thumbs.db", "desktop.ini")
 class FolderSource:
     """One folder per class, or one per split with one per class in it.
 
-    `units` are `(folder, label, split)`.
+    `units` are `(folder, label, split)`; without a label, `folder` is one that holds class folders.
     """
 
     rules: paths.PathRules
@@ -25,8 +26,11 @@ class FolderSource:
     has_splits: bool
 
     def read(self, unit: tuple[str, str, str]) -> Iterator[Row | QuarantinedRow]:
-        """Yields a row for every file in a class folder and below it, hidden ones excepted."""
+        """Yields a row for every file in a class folder and below it, hidden ones excepted; beside them, for images."""
         folder, label, split_name = unit
+        if not label:
+            yield from self._without_class(folder)
+            return
         place = storage.of(folder)
         for path in visible_files(folder):
             try:
@@ -36,6 +40,18 @@ class FolderSource:
                 yield quarantined(self.rules.name(path), Stage.PATH, rejected)
             else:
                 yield Row(resolved, self.rules.name(path), label, split_name)
+
+    def _without_class(self, folder: str) -> Iterator[QuarantinedRow]:
+        for path in _loose_images(folder):
+            yield quarantined(self.rules.name(path), Stage.SOURCE, RejectedError(Reason.NO_LABEL, "in no class folder"))
+
+
+def _loose_images(folder: str) -> list[str]:
+    """Returns the files directly in `folder` whose names are those of images; a README may lie there."""
+    names = storage.of(folder).list_own_files(folder)
+    are_images = [(mimetypes.guess_type(name)[0] or "").startswith("image/") for name in names]
+    visible = [name for name, is_image in zip(names, are_images, strict=True) if is_image and not name.startswith(".")]
+    return [storage.join(folder, name) for name in visible]
 
 
 def visible_files(folder: str) -> Iterator[str]:
@@ -62,15 +78,16 @@ def open_folder(root: str, labels: tuple[str, ...] | None, allowed_prefixes: tup
         raise UserError("holds no folders", where=root, remedy="put the images of each class into a folder of its own")
     splits = {name: split.SPLIT_WORDS.get(name.lower()) for name in names}
     has_splits = all(splits.values())
+    parents = {rules.root: ""}
     if has_splits:
-        units = [
-            (storage.join(storage.join(rules.root, folder), name), name, split_name or "")
-            for folder, split_name in splits.items()
-            for name in _visible_folders(storage.join(rules.root, folder))
-        ]
-    else:
-        units = [(storage.join(rules.root, name), name, "") for name in names]
+        parents = {storage.join(rules.root, folder): split_name or "" for folder, split_name in splits.items()}
+    units = [
+        (storage.join(parent, name), name, split_name)
+        for parent, split_name in parents.items()
+        for name in _visible_folders(parent)
+    ]
     class_names = _class_names(root, units, labels)
+    units += [(folder, "", "") for folder in dict.fromkeys([rules.root, *parents]) if _loose_images(folder)]
     return FolderSource(rules, tuple(_require_allowed(rules, unit) for unit in units), class_names, has_splits)
 
 

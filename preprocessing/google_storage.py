@@ -56,6 +56,13 @@ class GoogleStorage:
                 pass
         return sorted(name.removeprefix(prefix).rstrip("/") for name in pages.prefixes)
 
+    def list_own_files(self, folder: str) -> list[str]:
+        """Returns the names of the objects directly in `folder`, sorted."""
+        bucket, prefix = _split(storage.join(folder, ""))
+        with _standard_errors(folder):
+            names = [blob.name for blob in _client().list_blobs(bucket, prefix=prefix, delimiter="/", retry=_RETRY)]
+        return sorted(name.removeprefix(prefix) for name in names if not name.endswith("/"))
+
     def list_files(self, folder: str) -> Iterator[str]:
         """Yields the objects in `folder` and below it, without the empty ones that stand for folders."""
         bucket, prefix = _split(storage.join(folder, ""))

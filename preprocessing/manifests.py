@@ -16,8 +16,22 @@ from preprocessing.errors import UserError
 from preprocessing.quarantine import QuarantinedRow, Reason, RejectedError, Stage, quarantined
 from preprocessing.rows import Row, require_known_label
 
-_PATH_WORDS = ("path", "image", "image_path", "image_uri", "filename", "file", "uri", "url", "gcs_path")
-_LABEL_WORDS = ("label", "class", "category")
+_PATH_WORDS = (
+    "path",
+    "image",
+    "image_path",
+    "image_uri",
+    "image_name",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "file",
+    "uri",
+    "url",
+    "gcs_path",
+)
+_LABEL_WORDS = ("label", "labels", "label_name", "class", "class_name", "category", "category_name")
 _SPLIT_WORDS = ("split", "ml_use", "set")
 _JSONL_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
@@ -64,9 +78,12 @@ def open_manifest(manifest: str, labels: tuple[str, ...] | None, allowed_prefixe
     """Reads a manifest through once and returns its source; UserError when a label or split in it does not exist."""
     found: set[str] = set()
     has_splits = False
+    root = posixpath.dirname(manifest) if storage.is_remote(manifest) else os.path.dirname(os.path.abspath(manifest))
     for entry in read_entries(manifest):
         if isinstance(entry, QuarantinedRow):
             continue
+        if entry.line == 1 and not manifest.lower().endswith(_JSONL_SUFFIXES):
+            _require_no_header(entry, root, manifest)
         split_name = split.from_word(entry.split)
         if split_name is None:
             known = ", ".join(sorted(set(split.SPLIT_WORDS.values())))
@@ -78,9 +95,16 @@ def open_manifest(manifest: str, labels: tuple[str, ...] | None, allowed_prefixe
     if not found:
         form = '{"path": ..., "label": ...}' if manifest.lower().endswith(_JSONL_SUFFIXES) else "path,label"
         raise UserError("lists no images", where=manifest, remedy=f"write lines of {form}")
-    root = posixpath.dirname(manifest) if storage.is_remote(manifest) else os.path.dirname(os.path.abspath(manifest))
     rules = paths.PathRules.of(root, allowed_prefixes)
     return ManifestSource(manifest, rules, labels or tuple(sorted(found)), has_splits)
+
+
+def _require_no_header(first: ManifestEntry, root: str, manifest: str) -> None:
+    """Raises UserError when the first row must be a header of other names: read as an image, it would add a class."""
+    if "/" in first.path or "." in first.path or storage.of(root).exists(storage.join(root, first.path)):
+        return
+    what = f"there is no image {first.path!r}; if this is a header, it lacks the columns path and label"
+    raise UserError(what, where=f"{manifest}:1", remedy="name them so")
 
 
 def read_entries(manifest: str) -> Iterator[ManifestEntry | QuarantinedRow]:

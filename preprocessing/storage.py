@@ -44,6 +44,9 @@ class Storage(Protocol):
     def list_folders(self, folder: str) -> list[str]:
         """Returns the names of the folders directly in `folder`, sorted."""
 
+    def list_own_files(self, folder: str) -> list[str]:
+        """Returns the names of the files directly in `folder`, sorted."""
+
     def list_files(self, folder: str) -> Iterator[str]:
         """Yields the places of the files in `folder` and below it, and of links to folders, which are not followed."""
 
@@ -136,6 +139,11 @@ class LocalStorage:
         """Returns the names of the folders directly in `folder`, sorted."""
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
+
+    def list_own_files(self, folder: str) -> list[str]:
+        """Returns the names of the files directly in `folder`, sorted."""
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file())
 
     def list_files(self, folder: str) -> Iterator[str]:
         """Yields the places of the files in `folder` and below it, and of links to folders, which are not followed."""

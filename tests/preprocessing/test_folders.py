@@ -66,6 +66,22 @@ def test_images_without_class_folders_are_a_mistake(root):
         rows(root / "dog")
 
 
+def test_images_beside_the_class_folders_are_quarantined_and_other_files_are_not_rows(root):
+    for name in ("loose.JPG", "README.txt", ".hidden.jpg"):
+        (root / name).touch()
+    found = [row for row in rows(root) if isinstance(row, QuarantinedRow)]
+    assert found == [QuarantinedRow("loose.JPG", "source", "no_label", "in no class folder")]
+
+
+def test_images_beside_split_or_class_folders_are_quarantined(root, tmp_path):
+    (tmp_path / "all").mkdir()
+    os.rename(root, tmp_path / "all" / "train")
+    for place in ("all", "all/train"):
+        (tmp_path / place / "loose.png").touch()
+    found = [row.path for row in rows(tmp_path / "all") if isinstance(row, QuarantinedRow)]
+    assert found == ["loose.png", "train/loose.png"]
+
+
 def test_links_to_files_outside_are_quarantined(root, tmp_path):
     (tmp_path / "outside.jpg").touch()
     (root / "cat" / "link.jpg").symlink_to(tmp_path / "outside.jpg")

@@ -57,6 +57,7 @@ def test_folders_are_prefixes(bucket, place):
     for name in ("in/cat/a.jpg", "in/cat/b/c.jpg", "in/dog/d.jpg", "in/e.jpg", "inner/f.jpg"):
         write(f"{bucket}/{name}", b"x")
     assert place.list_folders(f"{bucket}/in") == ["cat", "dog"]
+    assert place.list_own_files(f"{bucket}/in") == ["e.jpg"]
     assert sorted(place.list_files(f"{bucket}/in/cat")) == [f"{bucket}/in/cat/a.jpg", f"{bucket}/in/cat/b/c.jpg"]
     assert place.is_folder(f"{bucket}/in")
     assert not place.is_folder(f"{bucket}/i")

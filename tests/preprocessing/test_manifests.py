@@ -32,6 +32,7 @@ def entries(place: str) -> list[tuple]:
         ("path,label\na.jpg,cat\n", [("a.jpg", "cat", "")]),
         ("Label,Image,Split\ncat,a.jpg,TEST\n", [("a.jpg", "cat", "TEST")]),
         ("id,label,path\n7,cat,a.jpg\n", [("a.jpg", "cat", "")]),
+        ("file_name,class_name\na.jpg,cat\n", [("a.jpg", "cat", "")]),
         ("a.jpg,cat,train\nb.jpg,dog\n", [("a.jpg", "cat", "train"), ("b.jpg", "dog", "")]),
         ("TRAIN,gs://b/a.jpg,cat\n,b.jpg,dog\n", [("gs://b/a.jpg", "cat", "TRAIN"), ("b.jpg", "dog", "")]),
         (",gs://b/a.jpg,cat\n", [("gs://b/a.jpg", "cat", "")]),
@@ -107,6 +108,20 @@ def test_a_label_outside_the_list_is_a_mistake_with_its_line(manifest):
 def test_files_that_are_no_manifest(manifest, content, message):
     with pytest.raises(UserError, match=message):
         manifests.open_manifest(manifest(content), None, ())
+
+
+def test_a_header_of_other_names_is_a_mistake_not_a_class(manifest):
+    place = manifest("image_id,breed\na.jpg,cat\n")
+    with pytest.raises(
+        UserError, match=r"images\.csv:1: there is no image 'image_id'; .* lacks the columns path and la"
+    ):
+        manifests.open_manifest(place, None, ())
+
+
+def test_a_first_image_without_suffix_is_no_header(manifest, tmp_path):
+    (tmp_path / "scan1").touch()
+    assert manifests.open_manifest(manifest("scan1,cat\nscan2,dog\n"), None, ()).class_names == ("cat", "dog")
+    assert manifests.open_manifest(manifest("gs://b/scan,cat\n"), None, ()).class_names == ("cat",)
 
 
 def test_json_that_is_not_a_line_for_each_image_says_what_to_write(tmp_path):

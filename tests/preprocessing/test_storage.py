@@ -19,6 +19,7 @@ def test_files_are_listed_in_order_and_links_to_folders_not_entered(place, tmp_p
         str(tmp_path / name) for name in ("d", "a/loop", "a/c/1", "b/10", "b/2")
     ]
     assert place.list_folders(str(tmp_path)) == ["a", "b"]
+    assert place.list_own_files(str(tmp_path)) == ["d"]
 
 
 def test_reading_is_limited_and_never_waits(place, tmp_path):
