@@ -7,6 +7,7 @@ Each section is a frozen dataclass whose fields are declared with `setting`; a f
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 from trainer.errors import UserError, nearest
 
 CONFIG_FILE = "config.json"
+_PRETENDED_REPLICAS = re.compile(r"mock:([1-9]\d*)")
 
 
 def setting(
@@ -24,6 +26,7 @@ def setting(
     choices: tuple[Any, ...] = (),
     minimum: float = -math.inf,
     maximum: float = math.inf,
+    above: float = -math.inf,
     may_change: bool = False,
 ) -> Any:
     """Declares a configuration field.
@@ -34,10 +37,13 @@ def setting(
       choices: the closed list of values, if there is one.
       minimum: smallest number allowed (of each element, for tuples).
       maximum: largest number allowed.
+      above: every number must be larger than this one.
       may_change: True when a model_dir may be continued with another value of it.
     """
-    metadata = {"doc": doc, "choices": choices, "minimum": minimum, "maximum": maximum, "may_change": may_change}
-    return dataclasses.field(default=default, metadata=metadata)
+    bounds = {"minimum": minimum, "maximum": maximum, "above": above}
+    return dataclasses.field(
+        default=default, metadata={"doc": doc, "choices": choices, **bounds, "may_change": may_change}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +135,9 @@ class OptimizerConfig(_Section):
     warmup_epochs: float = setting(5.0, "linear warm-up from 0", minimum=0)
     decay_epochs: tuple[float, ...] = setting((30.0, 60.0, 80.0), "epochs at which stepwise decays", minimum=0)
     decay_factor: float = setting(0.1, "factor of each stepwise decay", minimum=0, maximum=1)
-    ema_decay: float = setting(0.0, "moving average of weights, used to evaluate and export", maximum=0.99999)
+    ema_decay: float = setting(
+        0.0, "moving average of weights, used to evaluate and export", minimum=0, maximum=0.99999
+    )
     label_smoothing: float = setting(0.0, "share of each label spread over all classes", minimum=0, maximum=0.9)
     mixup_alpha: float = setting(0.0, "mixup Beta parameter, 0 for none", minimum=0)
     cutmix_alpha: float = setting(0.0, "cutmix Beta parameter, 0 for none", minimum=0)
@@ -139,7 +147,7 @@ class OptimizerConfig(_Section):
 class LoopConfig(_Section):
     """How long, how often, and on what."""
 
-    train_epochs: float = setting(90.0, "epochs to train for", minimum=0, may_change=True)
+    train_epochs: float = setting(90.0, "epochs to train for", above=0, may_change=True)
     global_batch_size: int = setting(256, "examples per training step, over all replicas", minimum=1)
     eval_global_batch_size: int = setting(256, "examples per evaluation step", minimum=1, may_change=True)
     epochs_per_eval: float = setting(1.0, "epochs between evaluations, 0 for the end only", minimum=0, may_change=True)
@@ -151,6 +159,12 @@ class LoopConfig(_Section):
     log_every_steps: int = setting(50, "steps between log lines and TensorBoard points", minimum=1, may_change=True)
     save_checkpoints_secs: int = setting(600, "seconds between checkpoints", minimum=1, may_change=True)
     keep_checkpoint_max: int = setting(3, "checkpoints to keep", minimum=1, may_change=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        pretended = _PRETENDED_REPLICAS.fullmatch(self.tpu)
+        for name in ("global_batch_size", "eval_global_batch_size") if pretended else ():
+            _require_multiple(name, getattr(self, name), int(pretended[1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,11 +178,12 @@ class ExperimentConfig:
 
     def replace(self, **values: Any) -> "ExperimentConfig":
         """Returns a copy with these settings, each found in its section by name; UserError on an unknown name."""
-        sections = {section.name: getattr(self, section.name) for section in dataclasses.fields(self)}
+        sections: dict[str, dict[str, Any]] = {section.name: {} for section in dataclasses.fields(self)}
         for name, value in values.items():
-            section_name = _section_of(name)
-            sections[section_name] = dataclasses.replace(sections[section_name], **{name: value})
-        return ExperimentConfig(**sections)
+            sections[_section_of(name)][name] = value
+        return ExperimentConfig(
+            **{name: dataclasses.replace(getattr(self, name), **changed) for name, changed in sections.items()}
+        )
 
     def flat(self) -> dict[str, Any]:
         """Returns every setting by name, in the order of declaration."""
@@ -305,10 +320,18 @@ def _check_type(field: dataclasses.Field, value: Any, where: str) -> None:
 
 
 def _check_range(field: dataclasses.Field, number: float, where: str) -> None:
-    low, high = field.metadata["minimum"], field.metadata["maximum"]
-    if not math.isfinite(number) or not low <= number <= high:
+    low, high, below = (field.metadata[name] for name in ("minimum", "maximum", "above"))
+    if not math.isfinite(number) or not low <= number <= high or number <= below:
         bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:.10g}"
+        bounds = f"above {below:g}" if number <= below else bounds
         raise UserError(f"{number:g} is out of range", where=where, remedy=f"give a value {bounds}")
+
+
+def _require_multiple(name: str, batch_size: int, num_replicas: int) -> None:
+    if batch_size % num_replicas:
+        what = f"{batch_size} does not divide among {num_replicas} replicas"
+        nearest_size = max(1, round(batch_size / num_replicas)) * num_replicas
+        raise UserError(what, where=f"--{name}", remedy=f"give a multiple, such as {nearest_size}")
 
 
 def changed_identity(saved: ExperimentConfig, wanted: ExperimentConfig) -> dict[str, tuple[Any, Any]]:

@@ -61,6 +61,8 @@ def test_a_word_that_cannot_be_read_says_why(word, message):
         ("base_learning_rate", float("inf"), "--base_learning_rate: inf is out of range"),
         ("engine", "cuda", "--engine: 'cuda' is not one of auto, tf, pjrt"),
         ("image_size", 32.5, "--image_size: 32.5 is not a whole number"),
+        ("train_epochs", 0, "--train_epochs: 0 is out of range; give a value above 0"),
+        ("ema_decay", -0.5, "--ema_decay: -0.5 is out of range"),
         ("horizontal_flip", 1, "--horizontal_flip: 1 is not true or false"),
         ("global_batch_size", True, "--global_batch_size: True is not a whole number"),
         ("dropblock_groups", (0,), "--dropblock_groups: 0 is out of range"),
@@ -71,6 +73,13 @@ def test_a_value_out_of_range_says_what_is_allowed(name, value, message):
     with pytest.raises(UserError) as raised:
         config.ExperimentConfig().replace(**{name: value})
     assert str(raised.value).startswith(message)
+
+
+def test_batches_divide_among_the_replicas_of_mock():
+    settings = {"tpu": "mock:7", "global_batch_size": 35}
+    with pytest.raises(UserError, match=r"--eval_global_batch_size: 256 does not divide among 7 replicas; .* as 259"):
+        config.ExperimentConfig().replace(**settings)
+    assert config.ExperimentConfig().replace(**settings, eval_global_batch_size=7).loop.tpu == "mock:7"
 
 
 def test_a_model_dir_may_be_continued_longer_or_slower_but_not_with_another_network():

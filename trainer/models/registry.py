@@ -26,8 +26,10 @@ def build(config: ModelConfig, num_classes: int) -> Network:
     """Returns the network that `config` describes, not yet called.
 
     Raises:
-      UserError: on an unknown name, or on a setting that was changed and has no effect on this network.
+      UserError: on an unknown name, a setting that was changed and has no effect on this network, or a single class.
     """
+    if num_classes < 2:
+        raise UserError("there is one class only: nothing to tell apart", remedy="give images of two classes or more")
     row = entry(config.network)
     check_settings(row, config)
     return row.build(config, num_classes)

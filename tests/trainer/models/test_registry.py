@@ -46,6 +46,11 @@ def test_depths_are_those_of_the_names(table):
             assert str(row.depth) == name.removeprefix("resnet").partition("_")[0]
 
 
+def test_one_class_is_nothing_to_learn():
+    with pytest.raises(UserError, match="one class only"):
+        registry.build(ModelConfig(network="resnet8"), num_classes=1)
+
+
 def test_names_are_unique():
     names = [entry.name for entry in registry.ENTRIES]
     assert len(names) == len(set(names))
