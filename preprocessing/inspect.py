@@ -56,6 +56,7 @@ def _check_show_file(path: str) -> None:
 def _describe(result: inspection.Inspection) -> str:
     info = result.info
     lines = [summary.split_table(info), "", *map(str, stratification.split_shares(info))]
+    lines += summary.empty_classes(info)
     for name, contents in result.contents.items():
         formats = ", ".join(f"{number:,} {image_format}" for image_format, number in sorted(contents.formats.items()))
         split = info.splits[name]

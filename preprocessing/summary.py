@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from preprocessing import schema, stratification
+from preprocessing import schema, storage, stratification
 from preprocessing.dataset_info import DatasetInfo, RowCounts
 
 if TYPE_CHECKING:  # it loads Beam
     from preprocessing.conversion import Conversion
 
 _MAX_CLASSES_SHOWN = 20
+_MAX_EMPTY_SHOWN = 5
 
 
 def values(finished: "Conversion", output: str) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def describe(finished: "Conversion", output: str) -> str:
     """Returns the summary as text for people."""
     counts = finished.info.counts
     lines = [split_table(finished.info), "", *map(str, stratification.split_shares(finished.info))]
+    lines += empty_classes(finished.info)
     if finished.results:
         lines += _reasons("quarantined", finished.results.quarantined, schema.QUARANTINE_FILE)
         lines += _reasons("moved", finished.results.moved, schema.CHANGES_FILE)
@@ -44,11 +46,22 @@ def describe(finished: "Conversion", output: str) -> str:
     else:
         again = "already there, made with the same options and classes; --overwrite converts the images again"
         lines += [row_counts(counts), again]
-    return "\n".join([*lines, f"dataset: {output}"])
+    lines.append(f"dataset: {output}")
+    if finished.info.options.get("curation"):
+        lines.append(f"report: {storage.join(output, schema.REPORT_HTML_FILE)}")
+    return "\n".join(lines)
 
 
 def _reasons(what: str, counts: Mapping[str, int], file_name: str) -> list[str]:
     return [f"{what}: {number:,} {reason} (listed in {file_name})" for reason, number in counts.items()]
+
+
+def empty_classes(info: DatasetInfo) -> list[str]:
+    """Returns the line that names classes without any image; nothing when there is none."""
+    counts = zip(info.class_names, *(split.class_counts for split in info.splits.values()), strict=True)
+    names = [name for name, *by_split in counts if not any(by_split)]
+    more = ", ..." if len(names) > _MAX_EMPTY_SHOWN else ""
+    return [f"no image at all of {', '.join(names[:_MAX_EMPTY_SHOWN])}{more}"] if names else []
 
 
 def row_counts(counts: RowCounts) -> str:

@@ -179,6 +179,21 @@ def test_the_same_command_again_goes_on_and_another_configuration_is_refused(dat
     assert {path: path.read_bytes() for path in model_dir.glob("*") if path.is_file()} == before
 
 
+def test_fewer_epochs_than_were_trained_are_not_claimed(model_dir, dataset, tmp_path, capsys):
+    copy = tmp_path / "model"
+    shutil.copytree(model_dir, copy)
+    newest = checkpoint_steps(copy)[-1]
+    summary_file = tmp_path / "summary.json"
+    assert (
+        run("train", dataset, f"--model_dir={copy}", *SETTINGS, "--train_epochs=1", f"--summary_file={summary_file}")
+        == 0
+    )
+    assert json.loads(summary_file.read_text())["steps"] == newest
+    shown = capsys.readouterr()
+    assert f"nothing to train: step {newest} was reached before; --train_epochs=1 ends earlier" in shown.out
+    assert f", step {newest}: accuracy" in shown.err
+
+
 def checkpoint_steps(model_dir: pathlib.Path) -> list[int]:
     return sorted(int(path.stem.split("-")[1]) for path in model_dir.glob("model.ckpt-*.index"))
 

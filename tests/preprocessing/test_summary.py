@@ -28,6 +28,15 @@ def test_a_dataset_that_was_there_has_no_rate():
     assert summary.values(conversion(elapsed_secs=0.0), "out")["images_per_sec"] == 0
 
 
+def test_classes_without_images_and_the_report_are_told():
+    shard = ShardInfo("train-00000-of-00001.tfrecord", 4, 900, "00000000")
+    splits = {"train": SplitInfo((shard,), (4, 0))}
+    info = DatasetInfo(("cat", "dog"), splits, RowCounts(5, 4, 1), options={"curation": {"drop": []}})
+    lines = summary.describe(Conversion(info, None, 0.0), "out").splitlines()
+    assert "no image at all of dog" in lines
+    assert lines[-1] == "report: out/report.html"
+
+
 def test_many_classes_are_not_all_shown():
     names = tuple(f"class {index}" for index in range(100))
     shard = ShardInfo("train-00000-of-00001.tfrecord", 100, 900, "00000000")

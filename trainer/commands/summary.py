@@ -14,11 +14,12 @@ def add_summary_argument(parser: argparse.ArgumentParser, check: Callable[[str],
 
 
 def show(title: str, values: Mapping[str, Any], summary_file: str | None) -> None:
-    """Prints the values under a title, and writes them to `summary_file` when there is one."""
+    """Prints the values under a title, empty ones excepted; writes all to `summary_file` when there is one."""
     width = max(map(len, values))
     print(f"\n{title}")
     for name, value in values.items():
-        print(f"  {name.replace('_', ' '):<{width}}  {_text(value)}")
+        if value != "":
+            print(f"  {name.replace('_', ' '):<{width}}  {_text(value)}")
     if summary_file:
         write_file(summary_file, json.dumps(values, indent=2) + "\n")
 

@@ -43,12 +43,16 @@ def main(argv: Sequence[str]) -> int:
     metrics, speed = _train(experiment, dataset, cloud.tensorboard_dir)
     cloud_environment.report_metrics(cloud, _scalars(metrics), experiment.num_train_steps)
     print("\n" + evaluation_report.text(metrics, experiment.record.class_names))
+    reached = int(metrics["global_step"])
+    if reached > experiment.num_train_steps:
+        epochs = format_value(wanted.loop.train_epochs)
+        print(f"\nnothing to train: step {reached:,} was reached before; --train_epochs={epochs} ends earlier")
     if cloud.export_dir:
         print(f"\nexported to {experiments.export(experiment, dataset, cloud.export_dir).export_dir}")
     summary.show(
         f"trained on {arguments.dataset}",
         {
-            "steps": experiment.num_train_steps,
+            "steps": reached,
             "split": wanted.input.eval_split,
             "accuracy": float(metrics["top_1_accuracy"]),
             **speed,
@@ -70,9 +74,9 @@ def _train(
     progress = TrainingProgress(experiment)
     watchers = [progress, *([CloudEvents(tensorboard_dir)] if tensorboard_dir else [])]
 
-    def show_evaluation(step: int, metrics: Mapping[str, Any]) -> None:
+    def show_evaluation(_: int, metrics: Mapping[str, Any]) -> None:
         for watcher in watchers:
-            watcher.show_evaluation(step, metrics)
+            watcher.show_evaluation(int(metrics["global_step"]), metrics)
 
     started_secs = time.monotonic()
     metrics = experiments.train_and_evaluate(experiment, dataset, hooks=watchers, on_evaluation=show_evaluation)

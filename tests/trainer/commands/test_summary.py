@@ -8,7 +8,7 @@ from trainer.errors import UserError
 
 def test_what_was_not_measured_is_said_and_null(tmp_path, capsys):
     path = tmp_path / "summary.json"
-    values = {"images": 1234, "images_per_sec": None, "accuracy": 0.98765432}
+    values = {"images": 1234, "images_per_sec": None, "accuracy": 0.98765432, "output": ""}
     summary.show("trained", values, str(path))
     assert capsys.readouterr().out.splitlines() == [
         "",
