@@ -45,10 +45,10 @@ _STATELESS: Mapping[str, Callable[..., tf.Tensor]] = MappingProxyType(
 
 def _shuffled(inputs: Sequence[tf.Tensor], dtype: tf.DType, seed: tf.Tensor) -> tf.Tensor:
     del dtype
-    # XLA has no lowering of TensorFlow's stateless shuffle.
+    # XLA has no lowering of TensorFlow's stateless shuffle. Shuffles pass no gradients on, nor does this one in a loop.
     num_rows = tf.shape(inputs[0])[:1]
     sort_keys = tf.random.stateless_uniform(num_rows, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
-    return tf.gather(inputs[0], tf.argsort(sort_keys))
+    return tf.stop_gradient(tf.gather(inputs[0], tf.argsort(sort_keys)))
 
 
 def _categorical(inputs: Sequence[tf.Tensor], dtype: tf.DType, seed: tf.Tensor) -> tf.Tensor:

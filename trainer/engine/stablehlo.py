@@ -9,6 +9,7 @@ makes of it a module that JAX accepts, and `as_jax_function` a function that `ja
 import dataclasses
 import hashlib
 import itertools
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from jaxlib.mlir import ir
 # StableHLO promises to read artifacts of every earlier version; this one is of the pinned jaxlib's age.
 _PORTABLE_VERSION = "1.13.0"
 _CALLING_CONVENTION_VERSION = 10
+# The location of the operation that a module could not be read at.
+_UNREADABLE = re.compile(r'error: (?:fused\[)?"(?P<name>[^"]+)"')
 # Channel type 1 is device to device (XLA's xla_data.proto); with it, replica groups are numbered by global device.
 _CHANNEL = "#stablehlo.channel_handle<handle = {handle}, type = 1>"
 
@@ -89,7 +92,7 @@ def prepare(bytecode: bytes) -> Program:
       DynamicShapeError: when a shape depends on the data.
     """
     with jax_mlir.make_ir_context(), ir.Location.unknown():
-        module = ir.Module.parse(bytecode)
+        module = _parse(bytecode)
         channels = itertools.count(1)
         for operation in list(operations(module.operation)):
             _check_static(operation)
@@ -163,6 +166,16 @@ def operations(operation: Any) -> Iterator[Any]:
             for inner in block.operations:
                 yield inner.operation
                 yield from operations(inner.operation)
+
+
+def _parse(bytecode: bytes) -> Any:
+    try:
+        return ir.Module.parse(bytecode)
+    except ir.MLIRError as error:  # changing a size while the step runs is an operation that jaxlib does not know
+        match = _UNREADABLE.search(str(error))
+        if match is None or "#stablehlo.bounds" not in str(error):
+            raise ValueError(f"JAX does not read what TensorFlow made of the step: {error}") from error
+        raise DynamicShapeError(match["name"]) from error
 
 
 def _check_static(operation: Any) -> None:

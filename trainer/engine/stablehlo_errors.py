@@ -18,6 +18,7 @@ _NO_LOWERING = re.compile(
 _NOT_CONSTANT = re.compile(r"Input \d+ to node `(?P<name>[^`]+)` with op (?P<type>\w+) must be a compile-time constant")
 # Whatever else the bridge complains of: its first line says what, a later one where.
 _OTHER = re.compile(r"(?:Failed getting HLO text: ')?(?P<what>[^\n]+).*?\{\{node (?P<name>[^}]+)\}\}", re.DOTALL)
+_SHAPE_COMPLAINT = re.compile("dynamic tensor|shapes of loop body do not match")
 _UNBOUNDED_LIST = "requires a fixed tensor list size"
 _MAX_MESSAGE_CHARACTERS = 400
 
@@ -101,8 +102,9 @@ def _other(complaint: str, name: str, graph: tf.Graph) -> LoweringError:
     if _UNBOUNDED_LIST in complaint:
         what = f"a list that grows in a loop, or is kept for a loop's gradient, has no known size ({name})"
         return _at_operation(what, name, graph, _LOOP_REMEDY)
+    remedy = _STATIC_REMEDY if _SHAPE_COMPLAINT.search(complaint) else _OTHER_REMEDY
     what = f"{name} cannot be lowered for XLA: {complaint[:_MAX_MESSAGE_CHARACTERS].rstrip('.')}"
-    return _at_operation(what, name, graph, _OTHER_REMEDY)
+    return _at_operation(what, name, graph, remedy)
 
 
 def _text_results(result: step_program.StepResult) -> list[tf.Tensor]:

@@ -19,6 +19,14 @@ OFFENDERS = {
     "print": (lambda x: tf.strings.length(tf.strings.format("{}", x)), r"StringFormat.*tf\.print does not run"),
     "data-dependent result": (lambda x: tf.boolean_mask(x, x > 0), r"its shape depends on the data.*weigh"),
     "data-dependent inside": (lambda x: tf.reduce_sum(tf.unique(x)[0]), r"its shape depends on the data.*weigh"),
+    "gradient of a data-dependent result": (
+        lambda x: tf.gradients(x * tf.reduce_mean(tf.boolean_mask(x, x > 0)), x)[0],
+        r"its shape depends on the data.*weigh",
+    ),
+    "parts": (
+        lambda x: tf.dynamic_stitch([tf.dynamic_partition(tf.range(4), tf.cast(x, tf.int32), 2)[0]], [x]),
+        r"DynamicStitch cannot be lowered.*weigh",
+    ),
     "data-dependent shape": (lambda x: tf.zeros([tf.cast(x[0], tf.int32)]), r"a shape or axis of Fill.*depends"),
     "lookup table": (lambda x: lookup_table().lookup(tf.cast(x, tf.int32)), r"lookup tables .*not on the device"),
     "python in a loop": (
