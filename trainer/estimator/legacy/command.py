@@ -1,6 +1,6 @@
 """What `tpu-images legacy` and `python -m trainer.estimator.legacy` do."""
 
-from trainer.estimator.legacy import program, table
+from trainer.estimator.legacy import former_names, program, table
 from trainer.legacy_arguments import LegacyArguments
 
 
@@ -18,6 +18,6 @@ def run(arguments: LegacyArguments) -> int:
 
 def provided_names() -> list[str]:
     """Returns the names of the table, sorted, with what stands for each."""
-    rows = {**{path: row.names for path, row in table.MODULES.items()}, **table.FORMER_NAMES}
+    rows = {**{path: row.names for path, row in table.MODULES.items()}, **former_names.FORMER_NAMES}
     lines = [f"{path}.{name} = {target}" for path, names in rows.items() for name, target in names.items()]
     return sorted([*lines, *(f"{path}.* = {row.rest}" for path, row in table.MODULES.items() if row.rest)])

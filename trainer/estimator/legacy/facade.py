@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.python.util.lazy_loader import LazyLoader
 
 from trainer.errors import UserError
-from trainer.estimator.legacy import table
+from trainer.estimator.legacy import former_names, table
 
 # Where the modules of TensorFlow's public namespace lie; their names change while TensorFlow is loaded.
 _API_DIRECTORY = os.path.join(os.path.dirname(str(tf.__file__)), "_api") + os.sep
@@ -151,7 +151,7 @@ def resolve(target: str) -> Any:
 
 def load_targets() -> None:
     """Imports what the table names of ours: from now on `resolve` does not look where `trainer` is."""
-    rows = [row.names for row in table.MODULES.values()] + list(table.FORMER_NAMES.values())
+    rows = [row.names for row in table.MODULES.values()] + list(former_names.FORMER_NAMES.values())
     for target in {target for names in rows for target in names.values() if target.startswith("trainer.")}:
         resolve(target)
 

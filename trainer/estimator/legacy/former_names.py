@@ -1,6 +1,6 @@
 """Python, NumPy and PyYAML as programs of that time knew them: today's modules, with dropped names put back.
 
-Only the program's modules see these. `table.FORMER_NAMES` says which names.
+Only the program's modules see these.
 """
 
 import collections
@@ -8,6 +8,57 @@ import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+
+def _of(module: str, *names: str) -> dict[str, str]:
+    return {name: f"{module}:{name}" for name in names}
+
+
+# Names that Python, NumPy and PyYAML had in the days of TensorFlow 1 and have dropped, or whose call has changed.
+FORMER_NAMES: Mapping[str, Mapping[str, str]] = {
+    "collections": _of(
+        "collections.abc",
+        "Callable",
+        "Container",
+        "Hashable",
+        "ItemsView",
+        "Iterable",
+        "Iterator",
+        "KeysView",
+        "Mapping",
+        "MappingView",
+        "MutableMapping",
+        "MutableSequence",
+        "MutableSet",
+        "Sequence",
+        "Set",
+        "Sized",
+        "ValuesView",
+    ),
+    "fractions": _of("math", "gcd"),
+    "inspect": _of(__name__, "getargspec"),
+    "numpy": {
+        **_of("builtins", "complex", "float", "int", "object", "str"),
+        "Inf": "numpy:inf",
+        "Infinity": "numpy:inf",
+        "NAN": "numpy:nan",
+        "NaN": "numpy:nan",
+        "alltrue": "numpy:all",
+        "complex_": "numpy:complex128",
+        "cumproduct": "numpy:cumprod",
+        "float_": "numpy:float64",
+        "infty": "numpy:inf",
+        "product": "numpy:prod",
+        "round_": "numpy:round",
+        "sometrue": "numpy:any",
+        "string_": "numpy:bytes_",
+        "trapz": "numpy:trapezoid",
+        "unicode": "builtins:str",
+        "unicode_": "numpy:str_",
+    },
+    "time": {"clock": "time:process_time"},
+    "yaml": {"load": f"{__name__}:yaml_load", "load_all": f"{__name__}:yaml_load_all"},
+}
 
 ArgSpec = collections.namedtuple("ArgSpec", ["args", "varargs", "keywords", "defaults"])
 

@@ -1,7 +1,7 @@
 """How a program's modules import: the program sees facades of TensorFlow, the libraries it uses see TensorFlow itself.
 
-So it is with the few other modules that have dropped names which programs use (`table.FORMER_NAMES`). Each module of
-the program is given an `__import__` of its own; no other module is touched.
+So it is with the few other modules that have dropped names which programs use (`former_names`). Each module of the
+program is given an `__import__` of its own; no other module is touched.
 """
 
 import builtins
@@ -15,9 +15,9 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer.estimator.legacy import facade, table
+from trainer.estimator.legacy import facade
 from trainer.estimator.legacy.facade import Facade, Facades, UnknownModuleError
-from trainer.estimator.legacy.former_names import FormerModule
+from trainer.estimator.legacy.former_names import FORMER_NAMES, FormerModule
 
 _FACED = ("tensorflow", "tensorflow_estimator")
 _OUR_PACKAGES = ("preprocessing", "trainer")
@@ -64,10 +64,10 @@ class ProgramImports:
         if not isinstance(module, types.ModuleType):  # an object that a module put in its own place
             return module
         name = module.__name__
-        if name not in table.FORMER_NAMES or is_program_module(module):
+        if name not in FORMER_NAMES or is_program_module(module):
             return module
         if name not in self._former:
-            self._former[name] = FormerModule(module, table.FORMER_NAMES[name], facade.resolve)
+            self._former[name] = FormerModule(module, FORMER_NAMES[name], facade.resolve)
         return self._former[name]
 
     def _import_faced(self, name: str, package: str, fromlist: Sequence[str]) -> Any:

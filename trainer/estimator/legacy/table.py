@@ -172,8 +172,20 @@ _CONTRIB_FRAMEWORK = {
         {
             **_train("get_global_step", "get_or_create_global_step", "init_from_checkpoint"),
             **_train("list_variables", "load_checkpoint", "load_variable"),
-            "nest": "tensorflow:nest",
+            **_of(
+                f"{_LEGACY}.contrib_framework",
+                "add_arg_scope",
+                "arg_scope",
+                "get_trainable_variables",
+                "get_variables",
+                "has_arg_scope",
+            ),
+            **_of("tensorflow", "argsort", "is_tensor", "sort"),
+            "get_name_scope": "tensorflow.python.framework.ops:get_name_scope",
         }
+    ),
+    "tensorflow.contrib.framework.nest": Row(
+        {"is_sequence": "tensorflow:nest.is_nested"}, rest="tensorflow.python.util.nest"
     ),
 }
 _CONTRIB_LAYERS = {
@@ -187,6 +199,7 @@ _CONTRIB_LAYERS = {
                 "variance_scaling_initializer",
                 "xavier_initializer",
             ),
+            **_of(f"{_LEGACY}.contrib_optimizers", "OPTIMIZER_CLS_NAMES", "OPTIMIZER_SUMMARIES", "optimize_loss"),
             "flatten": "tf_keras.api._v1.keras.__internal__.legacy.layers:flatten",
             "xavier_initializer_conv2d": f"{_LEGACY}.contrib_layers:xavier_initializer",
         }
@@ -218,12 +231,62 @@ _CONTRIB_SUMMARY = {
 }
 _CONTRIB_OTHERS = {
     "tensorflow.contrib.cluster_resolver": _RESOLVER,
+    "tensorflow.contrib.distribute": Row(_of("tensorflow._api.v2.distribute", "MirroredStrategy", "OneDeviceStrategy")),
     "tensorflow.contrib.estimator": Row(_EXPERIMENTAL),
     "tensorflow.contrib.image": Row(_of(f"{_LEGACY}.contrib_image", "rotate", "transform", "translate")),
     "tensorflow.contrib.lookup": Row(
-        _of("tensorflow.python.ops.lookup_ops", "index_table_from_file", "index_table_from_tensor")
+        {
+            **_of(
+                "tensorflow.python.ops.lookup_ops",
+                "KeyValueTensorInitializer",
+                "TextFileIdTableInitializer",
+                "TextFileInitializer",
+                "TextFileStringTableInitializer",
+                "index_table_from_file",
+                "index_table_from_tensor",
+                "index_to_string_table_from_file",
+                "index_to_string_table_from_tensor",
+            ),
+            "HashTable": "tensorflow.python.ops.lookup_ops:StaticHashTableV1",
+        }
+    ),
+    "tensorflow.contrib.metrics": Row(
+        {
+            **_of(
+                f"{_LEGACY}.contrib_metrics",
+                "streaming_accuracy",
+                "streaming_auc",
+                "streaming_mean_absolute_error",
+                "streaming_mean_iou",
+                "streaming_mean_squared_error",
+                "streaming_pearson_correlation",
+                "streaming_precision",
+                "streaming_recall",
+                "streaming_root_mean_squared_error",
+            ),
+            "confusion_matrix": "tensorflow:compat.v1.confusion_matrix",
+            "streaming_mean": "tensorflow:compat.v1.metrics.mean",
+        }
     ),
     "tensorflow.contrib.opt": Row(_of(f"{_LEGACY}.contrib_opt", "LARSOptimizer")),
+    "tensorflow.contrib.rnn": Row(
+        {
+            **_of(
+                "tf_keras.api._v1.keras.__internal__.legacy.rnn_cell",
+                "BasicLSTMCell",
+                "BasicRNNCell",
+                "DeviceWrapper",
+                "DropoutWrapper",
+                "GRUCell",
+                "LSTMCell",
+                "LSTMStateTuple",
+                "MultiRNNCell",
+                "RNNCell",
+                "ResidualWrapper",
+            ),
+            **_of("tensorflow.python.ops.rnn", "static_bidirectional_rnn", "static_rnn", "static_state_saving_rnn"),
+        }
+    ),
 }
 
 # Paths inside the estimator's repository that programs reach into, by what follows the package's name.
@@ -273,18 +336,28 @@ MODULES: Mapping[str, Row] = {
     **_CONTRIB_LAYERS,
     **_CONTRIB_SUMMARY,
     **_CONTRIB_OTHERS,
+    "tensorflow": Row(
+        _of(
+            f"{_LEGACY}.initializers",
+            "global_variables_initializer",
+            "local_variables_initializer",
+            "variables_initializer",
+        )
+    ),
     "tensorflow.distribute.cluster_resolver": _RESOLVER,
+    "tensorflow.examples.tutorials.mnist.input_data": Row(rest=f"{_LEGACY}.mnist_data"),
     "tensorflow.layers": Row(
         _of(f"{_LEGACY}.batch_normalization", "BatchNormalization"),
         rest="tf_keras.api._v1.keras.__internal__.legacy.layers",
     ),
     "tensorflow.logging": Row(_of(f"{_LEGACY}.verbosity", "set_verbosity")),
+    "tensorflow.summary": Row(_of(f"{_LEGACY}.summary_writer", "create_file_writer")),
     "tensorflow.python.distribute.cluster_resolver": _RESOLVER,
     "tensorflow.python.distribute.cluster_resolver.tpu_cluster_resolver": _RESOLVER,
 }
 
 # Packages of which nothing is left: a path below them that is in no row does not exist.
-GONE_PACKAGES = ("tensorflow.contrib", "tensorflow.python.estimator", "tensorflow_estimator")
+GONE_PACKAGES = ("tensorflow.contrib", "tensorflow.examples", "tensorflow.python.estimator", "tensorflow_estimator")
 
 # Estimators that bring a model of their own, of which none is provided, and the package that they were in.
 CANNED = (
@@ -298,52 +371,6 @@ CANNED = (
         for kind in ("Classifier", "Estimator", "Regressor")
     ),
 )
-
-# Names that Python, NumPy and PyYAML had in the days of TensorFlow 1 and have dropped, or whose call has changed.
-FORMER_NAMES: Mapping[str, Mapping[str, str]] = {
-    "collections": _of(
-        "collections.abc",
-        "Callable",
-        "Container",
-        "Hashable",
-        "ItemsView",
-        "Iterable",
-        "Iterator",
-        "KeysView",
-        "Mapping",
-        "MappingView",
-        "MutableMapping",
-        "MutableSequence",
-        "MutableSet",
-        "Sequence",
-        "Set",
-        "Sized",
-        "ValuesView",
-    ),
-    "fractions": _of("math", "gcd"),
-    "inspect": _of(f"{_LEGACY}.former_names", "getargspec"),
-    "numpy": {
-        **_of("builtins", "complex", "float", "int", "object", "str"),
-        "Inf": "numpy:inf",
-        "Infinity": "numpy:inf",
-        "NAN": "numpy:nan",
-        "NaN": "numpy:nan",
-        "alltrue": "numpy:all",
-        "complex_": "numpy:complex128",
-        "cumproduct": "numpy:cumprod",
-        "float_": "numpy:float64",
-        "infty": "numpy:inf",
-        "product": "numpy:prod",
-        "round_": "numpy:round",
-        "sometrue": "numpy:any",
-        "string_": "numpy:bytes_",
-        "trapz": "numpy:trapezoid",
-        "unicode": "builtins:str",
-        "unicode_": "numpy:str_",
-    },
-    "time": {"clock": "time:process_time"},
-    "yaml": {"load": f"{_LEGACY}.former_names:yaml_load", "load_all": f"{_LEGACY}.former_names:yaml_load_all"},
-}
 
 # What a program for TensorFlow 1 reads as its version: the last one whose names the facades show it.
 VERSION_1 = "1.15.5"
@@ -365,4 +392,8 @@ KERAS_2: Mapping[int, Mapping[str, str]] = {
     },
 }
 # Import paths that mean Keras 2, wherever they stand.
-KERAS_2_PACKAGES = {"tensorflow.keras": "tf_keras", "tensorflow.python.keras": "tf_keras.src"}
+KERAS_2_PACKAGES = {
+    "tensorflow.contrib.keras": "tf_keras",
+    "tensorflow.keras": "tf_keras",
+    "tensorflow.python.keras": "tf_keras.src",
+}

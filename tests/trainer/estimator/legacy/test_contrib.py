@@ -7,8 +7,21 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from trainer import replica
 from trainer.errors import UserError
-from trainer.estimator.legacy import contrib_data, contrib_image, contrib_layers, contrib_opt, facade, table
+from trainer.estimator.legacy import (
+    contrib_data,
+    contrib_framework,
+    contrib_image,
+    contrib_layers,
+    contrib_metrics,
+    contrib_opt,
+    contrib_optimizers,
+    facade,
+    former_names,
+    summary_writer,
+    table,
+)
 from trainer.estimator.legacy.cluster_resolver import TPUClusterResolver
 from trainer.estimator.legacy.hparams import HParams
 
@@ -22,10 +35,10 @@ def test_every_name_of_the_table_is_there(path, name):
     assert facade.resolve(table.MODULES[path].names[name]) is not None
 
 
-@pytest.mark.parametrize("path", table.FORMER_NAMES)
+@pytest.mark.parametrize("path", former_names.FORMER_NAMES)
 def test_every_former_name_is_there_and_is_needed(path):
     module = importlib.import_module(path)
-    for name, target in table.FORMER_NAMES[path].items():
+    for name, target in former_names.FORMER_NAMES[path].items():
         assert facade.resolve(target) is not None
         assert path == "yaml" or not hasattr(module, name), f"{path}.{name} is there today"
 
@@ -199,3 +212,123 @@ def test_lars_follows_its_paper_and_leaves_listed_variables_to_momentum(in_graph
 def test_lars_refuses_what_cannot_be_meant():
     with pytest.raises(ValueError, match="momentum must not be negative, got -1"):
         contrib_opt.LARSOptimizer(0.1, momentum=-1)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.0, 2.0, 1.0]])
+def test_pearson_correlation_is_that_of_all_examples_so_far(in_graph, weights):
+    generator = np.random.default_rng(3)
+    examples = generator.normal(100.0, 1.0, [3, 2, 4]).astype(np.float32)
+    x, y = (tf.compat.v1.placeholder(tf.float32, [4]) for _ in range(2))
+    value, update = contrib_metrics.streaming_pearson_correlation(x, y, weights, updates_collections=["updates"])
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.local_variables_initializer())
+        for batch in examples:
+            latest = session.run(update, {x: batch[0], y: batch[1]})
+        found = session.run(value)
+    repeated = np.tile(np.ones(4) if weights is None else weights, 3)
+    covariance = np.cov(examples[:, 0].ravel(), examples[:, 1].ravel(), aweights=repeated)
+    assert found == latest == pytest.approx(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]), rel=1e-5)
+    assert tf.compat.v1.get_collection("updates") == [update]
+
+
+def test_streaming_metrics_take_predictions_first(in_graph):
+    value, update = contrib_metrics.streaming_precision(predictions=[1, 1, 0], labels=[1, 0, 1], name="precision")
+    _, auc = contrib_metrics.streaming_auc(tf.constant([0.9, 0.1]), [True, False], None, 50)
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.local_variables_initializer())
+        assert session.run(update) == session.run(value) == 0.5
+        assert session.run(auc) == pytest.approx(1.0)
+
+
+def test_arg_scope_gives_defaults_inside_its_block():
+    @contrib_framework.add_arg_scope
+    def layer(size, rate=0.0, name="layer"):
+        return size, rate, name
+
+    with contrib_framework.arg_scope([layer], rate=0.5, name="outer"):
+        with contrib_framework.arg_scope([layer], rate=0.1) as scope:
+            assert layer(1) == (1, 0.1, "outer")
+            assert layer(1, rate=0.2) == (1, 0.2, "outer")
+        assert layer(1) == (1, 0.5, "outer")
+    assert layer(1) == (1, 0.0, "layer")
+    with contrib_framework.arg_scope(scope):
+        assert layer(2) == (2, 0.1, "outer")
+    with pytest.raises(ValueError, match="decorate it with add_arg_scope"), contrib_framework.arg_scope([max], key=1):
+        pass
+    with pytest.raises(ValueError, match="takes no defaults"), contrib_framework.arg_scope(scope, rate=1):
+        pass
+
+
+def test_variables_are_found_by_scope_and_end(in_graph):
+    for name in ("a/kernel", "a/bias", "b/kernel"):
+        tf.compat.v1.get_variable(name, [1], trainable=name != "a/bias")
+    assert [variable.op.name for variable in contrib_framework.get_variables("a")] == ["a/kernel", "a/bias"]
+    assert [variable.op.name for variable in contrib_framework.get_variables(suffix="bias")] == ["a/bias"]
+    assert [variable.op.name for variable in contrib_framework.get_trainable_variables("a")] == ["a/kernel"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"optimizer": "SGD"}, [2.0, 1.0]),
+        ({"optimizer": tf.compat.v1.train.GradientDescentOptimizer}, [2.0, 1.0]),
+        ({"optimizer": lambda rate: tf.compat.v1.train.GradientDescentOptimizer(2 * rate)}, [-1.0, -3.0]),
+        ({"optimizer": lambda: tf.compat.v1.train.GradientDescentOptimizer(1.0)}, [-1.0, -3.0]),
+        ({"optimizer": tf.compat.v1.train.GradientDescentOptimizer(1.0), "learning_rate": None}, [-1.0, -3.0]),
+        ({"optimizer": "SGD", "clip_gradients": 1.0}, [4.7, 4.6]),
+        ({"optimizer": "SGD", "gradient_multipliers": {"weights": 2.0}}, [-1.0, -3.0]),
+        ({"optimizer": "SGD", "learning_rate_decay_fn": lambda rate, step: rate * 2.0}, [-1.0, -3.0]),
+        (
+            {"optimizer": "SGD", "clip_gradients": lambda pairs: [(gradient * 0, v) for gradient, v in pairs]},
+            [5.0, 5.0],
+        ),
+    ],
+)
+def test_optimize_loss_is_one_step_and_the_loss(in_graph, arguments, expected):
+    # The gradient is [6, 8] in every case, of norm 10.
+    weights = tf.compat.v1.get_variable("weights", initializer=[5.0, 5.0])
+    loss = tf.reduce_sum([6.0, 8.0] * weights)
+    step = tf.compat.v1.train.create_global_step()
+    train = contrib_optimizers.optimize_loss(loss, **{"global_step": None, "learning_rate": 0.5, **arguments})
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        assert session.run(train) == 70
+        np.testing.assert_allclose(session.run(weights), expected, rtol=1e-5)
+        assert session.run(step) == 1
+
+
+def test_optimize_loss_runs_updates_and_summarises(in_graph):
+    weights = tf.compat.v1.get_variable("weights", initializer=1.0)
+    average = tf.compat.v1.get_variable("average", initializer=0.0, trainable=False)
+    tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.UPDATE_OPS, tf.compat.v1.assign_add(average, 1.0))
+    step = tf.compat.v1.train.create_global_step()
+    train = contrib_optimizers.optimize_loss(
+        weights, step, 0.1, "Momentum", summaries=contrib_optimizers.OPTIMIZER_SUMMARIES, increment_global_step=False
+    )
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        session.run(train)
+        assert session.run([average, step]) == [1.0, 0]
+        text = session.run(tf.compat.v1.summary.merge_all())
+    tags = {value.tag for value in tf.compat.v1.Summary.FromString(text).value}
+    assert {"OptimizeLoss/loss", "OptimizeLoss/gradients/weights", "OptimizeLoss/gradient_norm/weights"} <= tags
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"optimizer": "Sgd"}, "unknown optimizer 'Sgd'; there are Adagrad"),
+        ({"optimizer": 3}, "give a name, an optimizer, a class or a function"),
+        ({"optimizer": "SGD", "gradient_noise_scale": 0.1}, "gradient_noise_scale is not supported"),
+    ],
+)
+def test_optimize_loss_refuses_what_it_cannot_do(in_graph, arguments, match):
+    weights = tf.compat.v1.get_variable("weights", initializer=1.0)
+    with pytest.raises(ValueError, match=match):
+        contrib_optimizers.optimize_loss(weights, None, 0.1, **arguments)
+
+
+def test_a_model_fn_on_a_tpu_is_told_where_to_write_its_summaries(tmp_path):
+    writer = summary_writer.create_file_writer(str(tmp_path))
+    with replica.tracing(replica.ReplicaContext(is_for_xla=True)), pytest.raises(UserError, match="host_call"):
+        writer.as_default()

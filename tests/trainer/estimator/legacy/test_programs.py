@@ -1,5 +1,6 @@
 """Whole programs of yesterday, run as they are."""
 
+import gzip
 import json
 import pathlib
 import sys
@@ -82,3 +83,31 @@ def test_what_was_there_before_is_there_afterwards(tmp_path):
     assert tf.executing_eagerly()
     assert tf.zeros([2]).shape[0] == 2
     assert not hasattr(tf.zeros([2]).shape[0], "value")
+
+
+def test_a_program_that_is_a_package_trains_evaluates_and_exports(tmp_path):
+    write_digits(tmp_path / "data")
+    result = run("digits/task.py", tmp_path / "run", f"--data_dir={tmp_path / 'data'}", "--learning_rate=0.01")
+    assert result["examples"] == [24, 8, 16]
+    assert result["is_one_module"]
+    assert result["global_step"] == 4
+    assert -1 <= result["correlation"] <= 1
+    written = events(tmp_path / "run")
+    assert written["OptimizeLoss/loss"].keys() == {1, 2, 3, 4}
+    assert written["OptimizeLoss/global_norm/gradient_norm"][1] > 0
+    assert set(events(tmp_path / "run" / "confidence")["confidence"]) == {0, 2}
+    names = {name for name, _ in tf.train.list_variables(str(tmp_path / "run"))}
+    assert {"OptimizeLoss/learning_rate", "OptimizeLoss/dense/kernel/Adam", "rnn/gru_cell/gates/kernel"} <= names
+    (exported,) = (tmp_path / "run" / "export" / "digits").iterdir()
+    serve = tf.saved_model.load(str(exported)).signatures["probabilities"]
+    assert serve(image=tf.zeros([3, 28, 28]))["probabilities"].shape == [3, 10]
+
+
+def write_digits(directory):
+    directory.mkdir()
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 32), ("t10k", 16)):
+        images = np.array([2051, count, 28, 28], ">i4").tobytes() + generator.bytes(count * 28 * 28)
+        labels = np.array([2049, count], ">i4").tobytes() + bytes(index % 10 for index in range(count))
+        (directory / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        (directory / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
