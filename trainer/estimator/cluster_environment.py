@@ -15,7 +15,7 @@ TASK_TYPES = ("chief", "master", "ps", "worker", "evaluator")
 
 @dataclasses.dataclass(frozen=True)
 class ClusterEnvironment:
-    """This process's place in its cluster; a lone worker when TF_CONFIG says nothing."""
+    """This process's place in its cluster; a lone worker when TF_CONFIG says nothing, an evaluator in none."""
 
     cluster: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     task_type: str = "worker"
@@ -28,8 +28,13 @@ class ClusterEnvironment:
             raise ValueError(f"{TF_CONFIG}: task type {self.task_type!r} is not one of {', '.join(TASK_TYPES)}")
         if self.task_id < 0:
             raise ValueError(f"{TF_CONFIG}: task index must not be negative, got {self.task_id}")
-        if self.cluster and self.task_type != "evaluator":
+        if self.cluster:
             self._check_task()
+        elif self.task_type == "ps" or (self.task_type == "worker" and self.task_id):
+            raise ValueError(
+                f"{TF_CONFIG}: task {self.task_type} {self.task_id} without a cluster: it would train beside the "
+                f"chief, into the same model_dir; set the cluster, too"
+            )
 
     def _check_task(self) -> None:
         if sum(len(self.cluster.get(name, ())) for name in _CHIEF_TYPES) != 1:
@@ -58,13 +63,16 @@ class ClusterEnvironment:
     @property
     def num_worker_replicas(self) -> int:
         """Workers of the cluster, the chief among them."""
-        return sum(len(self.cluster.get(name, ())) for name in ("worker", *_CHIEF_TYPES)) or 1
+        in_cluster = sum(len(self.cluster.get(name, ())) for name in ("worker", *_CHIEF_TYPES))
+        return in_cluster or int(self.task_type != "evaluator")
 
     @property
-    def global_id_in_cluster(self) -> int:
-        """The number of this task among all: chief, then workers, then parameter servers."""
+    def global_id_in_cluster(self) -> int | None:
+        """The number of this task among all: chief, then workers, then parameter servers; an evaluator has none."""
+        if self.task_type == "evaluator":
+            return None
         order = ("chief", "master", "worker", "ps")
-        before = order[: order.index(self.task_type)] if self.task_type in order else ()
+        before = order[: order.index(self.task_type)]
         return sum(len(self.cluster.get(name, ())) for name in before) + self.task_id
 
 
@@ -77,11 +85,14 @@ def from_environment() -> ClusterEnvironment:
     text = os.environ.get(TF_CONFIG) or "{}"
     try:
         config = json.loads(text)
-        task, cluster = config.get("task", {}), config.get("cluster", {})
-        default_type = "worker" if not cluster or "worker" in cluster else next(iter(cluster))
+        task = config.get("task", {})
+        cluster = {name: tuple(nodes) for name, nodes in config.get("cluster", {}).items()}
+        if cluster and not {"type", "index"} <= task.keys():
+            raise ValueError(f'If "cluster" is set in {TF_CONFIG}, task type and index must be set, got {task}')
+        task_type = task.get("type", "worker")
         return ClusterEnvironment(
-            cluster={name: tuple(nodes) for name, nodes in cluster.items()},
-            task_type=task.get("type", default_type),
+            cluster={} if task_type == "evaluator" else cluster,
+            task_type=task_type,
             task_id=int(task.get("index", 0)),
             model_dir=config.get("model_dir"),
             service=config.get("service", {}),

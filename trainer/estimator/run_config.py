@@ -121,8 +121,8 @@ class RunConfig:
         return self._environment.num_worker_replicas
 
     @property
-    def global_id_in_cluster(self) -> int:
-        """This task's number among all tasks of TF_CONFIG."""
+    def global_id_in_cluster(self) -> int | None:
+        """This task's number among all tasks of TF_CONFIG; None for an evaluator."""
         return self._environment.global_id_in_cluster
 
     @property
@@ -156,8 +156,8 @@ def with_cadence(changes: dict[str, Any]) -> dict[str, Any]:
 
 def _resolved_model_dir(given: str | os.PathLike | None, from_environment: str | None) -> str | None:
     model_dir = os.fspath(given) if given is not None else None
-    if model_dir == "":
-        raise ValueError("model_dir should be non-empty")
+    if "" in (model_dir, from_environment):
+        raise ValueError("model_dir should be non-empty" + " in TF_CONFIG" * (model_dir != ""))
     if model_dir and from_environment and model_dir != from_environment:
         raise ValueError(f"model_dir is {model_dir!r} in the RunConfig but {from_environment!r} in TF_CONFIG")
     return model_dir or from_environment

@@ -142,24 +142,36 @@ class EvaluationRounds:
         return self._start_secs is not None and time.monotonic() - self._start_secs < self._spec.throttle_secs
 
     def run(self, *, is_final: bool, path: str | None = None) -> tuple[Mapping[str, Any], list[Any]]:
-        """Evaluates a checkpoint, or the newest, and offers it to the exporters; returns metrics and their answers."""
-        self._start_secs = time.monotonic()
-        estimator, spec = self._estimator, self._spec
-        path = path or estimator.latest_checkpoint()
-        metrics = estimator.evaluate(spec.input_fn, spec.steps, spec.hooks, path, spec.name)
+        """Evaluates a checkpoint, or the newest, and offers it to the exporters; returns metrics and their answers.
+
+        One that has just been evaluated, and turns out to be the last, is only offered again to those that did not
+        export it.
+        """
+        path = path or self._estimator.latest_checkpoint()
+        metrics, exported = self.latest if self.latest and path == self._evaluated else self._evaluate(path)
         exported = [
-            exporter.export(
-                estimator=estimator,
-                export_path=posixpath.join(estimator.model_dir, "export", exporter.name),
-                checkpoint_path=path,
-                eval_result=metrics,
-                is_the_final_export=is_final,
-            )
-            for exporter in spec.exporters
+            answer or self._offer(exporter, path, metrics, is_final=is_final)
+            for answer, exporter in zip(exported, self._spec.exporters, strict=True)
         ]
         self._evaluated = path
         self.latest = metrics, exported
         return self.latest
+
+    def _evaluate(self, path: str | None) -> tuple[Mapping[str, Any], list[Any]]:
+        """Returns the metrics of a checkpoint, and that no exporter has answered yet."""
+        self._start_secs = time.monotonic()
+        spec = self._spec
+        metrics = self._estimator.evaluate(spec.input_fn, spec.steps, spec.hooks, path, spec.name)
+        return metrics, [None] * len(spec.exporters)
+
+    def _offer(self, exporter: Any, path: str | None, metrics: Mapping[str, Any], *, is_final: bool) -> Any:
+        return exporter.export(
+            estimator=self._estimator,
+            export_path=posixpath.join(self._estimator.model_dir, "export", exporter.name),
+            checkpoint_path=path,
+            eval_result=metrics,
+            is_the_final_export=is_final,
+        )
 
     def watch(self) -> tuple[Mapping[str, Any], list[Any]]:
         """Evaluates each new checkpoint of the model_dir, until the one at `max_steps`."""

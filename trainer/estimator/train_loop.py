@@ -87,6 +87,7 @@ class TrainLoop:
         self._num_examples = 0
         self._speed = SpeedMeter(first_step)
         self._log_cadence = Cadence(settings.log_steps or _DEFAULT_LOOK_STEPS, None, first_step)
+        self._looked_at_step = first_step
 
     def run(self, batches: Iterator[Sequence[tf.Tensor]]) -> int:
         """Trains until the last step, the end of the data, or a hook's wish; returns the global step reached."""
@@ -136,6 +137,7 @@ class TrainLoop:
         self._check_losses()
         self._parts.host_call.flush()
         self._log_cadence.restart(self._step)
+        self._looked_at_step = self._step
         progress = self._progress()
         if self._settings.log_steps:
             self._report(progress)
@@ -185,7 +187,7 @@ class TrainLoop:
         return wants_stop
 
     def _finish(self) -> None:
-        if self._unseen_losses:
+        if self._looked_at_step != self._step:
             self._look()
         self._parts.runner.write_state()
         self._parts.checkpointer.end(self._parts.session, self._step)

@@ -169,10 +169,22 @@ def test_the_chief_of_tf_config_is_chief(monkeypatch):
         run_config.RunConfig(model_dir="/other")
 
 
+def test_the_evaluator_of_tf_config_is_in_no_cluster(monkeypatch):
+    set_tf_config(monkeypatch, cluster=CLUSTER, task={"type": "evaluator", "index": 0})
+    config = run_config.RunConfig()
+    assert (config.task_type, config.is_chief, config.cluster_spec.as_dict()) == ("evaluator", False, {})
+    assert (config.num_ps_replicas, config.num_worker_replicas, config.global_id_in_cluster) == (0, 0, None)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"cluster": CLUSTER, "task": {"type": "worker", "index": 2}}, "there is no task 2"),
+        ({"cluster": CLUSTER}, "task type and index must be set"),
+        ({"cluster": CLUSTER, "task": {"index": 0}}, "task type and index must be set"),
+        ({"task": {"type": "ps", "index": 0}}, "task ps 0 without a cluster"),
+        ({"task": {"type": "worker", "index": 1}}, "task worker 1 without a cluster"),
+        ({"model_dir": ""}, "model_dir should be non-empty in TF_CONFIG"),
         ({"cluster": {"worker": ["h:1"]}, "task": {"type": "worker", "index": 0}}, 'exactly one "chief"'),
         ({"task": {"type": "boss"}}, "not one of chief"),
         ({"task": {"index": -1}}, "must not be negative"),

@@ -79,6 +79,25 @@ def test_the_programs_are_traced_once(tmp_path):
     assert sorted(calls) == [ModeKeys.EVAL, ModeKeys.TRAIN]
 
 
+def test_a_checkpoint_that_turns_out_to_be_the_last_is_evaluated_once(tmp_path):
+    class Counter(v1.train.SessionRunHook):
+        evaluations = 0
+
+        def begin(self):
+            self.evaluations += 1
+
+    counter = Counter()
+    estimator = programs.make_estimator(tmp_path, config={"save_checkpoints_steps": 2})
+    # The data, 20 examples in batches of 8, end in the third step.
+    train_spec = TrainSpec(lambda params: programs.input_fn(ModeKeys.EVAL, params))
+    exporter_list = [LatestExporter("latest", receiver_fn), FinalExporter("final", receiver_fn)]
+    eval_spec = EvalSpec(programs.input_fn, hooks=[counter], exporters=exporter_list, throttle_secs=0)
+    metrics, exported = train_and_evaluate(estimator, train_spec, eval_spec)
+    assert (counter.evaluations, metrics["global_step"]) == (2, 3)
+    latest, final = exports(tmp_path, "latest"), exports(tmp_path, "final")
+    assert (len(latest), exported) == (2, [latest[-1], *final])
+
+
 def test_training_that_is_over_is_evaluated_again(tmp_path):
     first, _ = run(tmp_path)
     again, _ = run(tmp_path)

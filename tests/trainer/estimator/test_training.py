@@ -170,6 +170,11 @@ def test_progress_is_told(tmp_path):
     assert listener.heard[-1].remaining_secs == 0
 
 
+def test_the_last_step_is_told_even_when_it_has_just_been_saved(tmp_path):
+    programs.make_estimator(tmp_path, config={"save_checkpoints_steps": 3}).train(programs.input_fn, max_steps=6)
+    assert set(programs.events(tmp_path)["loss"]) == {6}
+
+
 class SavingListener(v1.train.CheckpointSaverListener):
     def __init__(self, stop_at=None):
         self.calls = []
