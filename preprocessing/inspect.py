@@ -23,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"must lie between 0 and {_MAX_SHOWN}", where="--show")
     if arguments.show:
         _check_show_file(arguments.show_file)
+        inspection.read_info(arguments.dataset).split(arguments.split, where=arguments.dataset)
     result = inspection.inspect(arguments.dataset)
     print(_describe(result))
     for problem in result.problems:

@@ -29,9 +29,8 @@ class ImageOptions:
 
     def __post_init__(self):
         for name in self.formats:
-            _require(
-                name in FORMATS, "--formats", f"unknown format {name!r}", nearest(name, FORMATS, ", ".join(FORMATS))
-            )
+            remedy = nearest(name, FORMATS, "write some of them")
+            _require(name in FORMATS, "--formats", f"unknown format {name!r}", f"{remedy} ({', '.join(FORMATS)})")
         _require(self.max_pixels > 0, "--max_megapixels", "must be above 0")
         _require(self.max_bytes > 0, "--max_megabytes", "must be above 0")
         _require(self.verify in VERIFY_MODES, "--verify", f"must be one of {', '.join(VERIFY_MODES)}")
@@ -63,6 +62,7 @@ class ConvertOptions:
     def __post_init__(self):
         _require(bool(self.input), "INPUT", "is empty")
         _require(bool(self.output), "OUTPUT", "is empty")
+        _require(self.labels_file != "", "--labels", "is empty")
         for place in (self.input, self.output):
             _require("://" not in place.removeprefix("gs://"), place, "no such kind of place", "local or gs://")
         _require(0 <= self.max_bad_fraction <= 1, "--max_bad_fraction", "must lie between 0 and 1")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping
 
 from preprocessing import schema
@@ -37,6 +38,8 @@ class SplitFractions:
                 )
         if len(set(names)) != len(names):
             raise UserError("names a split twice", where="--split")
+        if not all(math.isfinite(fraction) for _, fraction in self.fractions):
+            raise UserError("has a fraction that is no number", where="--split")
         if any(fraction < 0 for _, fraction in self.fractions):
             raise UserError("has a negative fraction", where="--split")
         total = sum(fraction for _, fraction in self.fractions)

@@ -146,7 +146,7 @@ def _finite(text: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of them")
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
     return number
 
 
@@ -163,7 +163,7 @@ def _options(arguments: argparse.Namespace) -> ConvertOptions:
     return ConvertOptions(
         input=arguments.input,
         output=arguments.output,
-        fractions=SplitFractions.parse(arguments.split) if arguments.split else None,
+        fractions=None if arguments.split is None else SplitFractions.parse(arguments.split),
         labels_file=arguments.labels,
         max_bad_fraction=arguments.max_bad_fraction,
         num_shards=arguments.num_shards,

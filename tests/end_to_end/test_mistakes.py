@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests.end_to_end.test_main_job import SETTINGS, write_digits
 from trainer import experiment, task
+from trainer.commands.sole_training import alone_in
 from trainer.config import ExperimentConfig
 from trainer.data import records
 from trainer.errors import UserError
@@ -43,6 +44,14 @@ def test_missing_input(capsys, tmp_path):
     shown = mistake(capsys, "convert", tmp_path / "nowhere", tmp_path / "out")
     assert "nowhere" in shown
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_trainings_in_one_model_dir(dataset, capsys, tmp_path):
+    model_dir = tmp_path / "model"
+    with alone_in(str(model_dir)):
+        shown = mistake(capsys, "train", dataset, f"--model_dir={model_dir}", *SETTINGS)
+    assert "another training is at work here; wait for its end, or give another --model_dir" in shown
+    assert not model_dir.exists()
 
 
 def test_empty_class(capsys, tmp_path):

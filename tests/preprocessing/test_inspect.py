@@ -114,6 +114,8 @@ def test_a_contact_sheet_is_drawn(dataset, tmp_path):
         (["--show=4", "--show_file=/nowhere/sheet.png"], "there is no folder /nowhere"),
     ],
 )
-def test_mistakes_in_the_flags(dataset, flags, message):
+def test_mistakes_in_the_flags_are_told_before_the_work(dataset, flags, message, capsys):
+    capsys.readouterr()
     with pytest.raises(UserError, match=message):
         inspect.main([str(dataset), *flags])
+    assert capsys.readouterr().out == ""

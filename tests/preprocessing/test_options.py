@@ -10,6 +10,8 @@ from preprocessing.options import ConvertOptions, ImageOptions
     ("section", "values", "message"),
     [
         (ImageOptions, {"formats": ("JPEG", "TIF")}, "unknown format 'TIF'; did you mean TIFF?"),
+        (ImageOptions, {"formats": ("HEIC",)}, "JPEG, PNG, GIF"),
+        (ConvertOptions, {"input": "a", "output": "b", "labels_file": ""}, "--labels: is empty"),
         (ImageOptions, {"max_pixels": 0}, "--max_megapixels"),
         (ImageOptions, {"max_bytes": -1}, "--max_megabytes"),
         (ImageOptions, {"verify": "never"}, "--verify"),

@@ -18,6 +18,7 @@ def test_parses_names_and_fractions():
         ("train:0.8,test:0.1", "add up to 0.9"),
         ("train:0.5,train:0.5", "twice"),
         ("train:1.5,test:-0.5", "negative"),
+        ("train:nan,test:1", "no number"),
         ("train", "has no fraction"),
         ("train:much", "cannot read"),
         ("", "has no fraction"),

@@ -69,6 +69,7 @@ def _train(
     """Trains while showing how far it is; returns the metrics of the last evaluation, and how fast it went."""
     from trainer import experiment as experiments  # noqa: PLC0415
     from trainer.commands.cloud_events import CloudEvents  # noqa: PLC0415
+    from trainer.commands.sole_training import alone_in  # noqa: PLC0415
     from trainer.commands.training_progress import TrainingProgress  # noqa: PLC0415
 
     progress = TrainingProgress(experiment)
@@ -79,7 +80,8 @@ def _train(
             watcher.show_evaluation(int(metrics["global_step"]), metrics)
 
     started_secs = time.monotonic()
-    metrics = experiments.train_and_evaluate(experiment, dataset, hooks=watchers, on_evaluation=show_evaluation)
+    with alone_in(experiment.model_dir):
+        metrics = experiments.train_and_evaluate(experiment, dataset, hooks=watchers, on_evaluation=show_evaluation)
     for watcher in watchers:
         watcher.close()
     return metrics, {

@@ -1,0 +1,34 @@
+import pytest
+
+from trainer.commands.sole_training import alone_in
+from trainer.errors import UserError
+
+
+def test_one_at_a_time(tmp_path):
+    model_dir = str(tmp_path / "models" / "model")
+    with alone_in(model_dir), pytest.raises(UserError, match="another training"), alone_in(model_dir):
+        pass
+    with alone_in(model_dir):
+        (tmp_path / "models" / "model" / "checkpoint").touch()
+    assert (tmp_path / "models" / "model").exists()
+
+
+def test_an_empty_folder_is_not_left(tmp_path):
+    with alone_in(str(tmp_path / "model")):
+        pass
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_other_processes_of_a_training_are_let_in(tmp_path, monkeypatch):
+    model_dir = str(tmp_path / "model")
+    with alone_in(model_dir):
+        monkeypatch.setenv("JAX_PROCESS_ID", "1")
+        with alone_in(model_dir):
+            pass
+
+
+def test_a_place_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "model"):
+        with pytest.raises(UserError, match="cannot be used"), alone_in(str(place)):
+            pass
