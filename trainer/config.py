@@ -163,8 +163,9 @@ class LoopConfig(_Section):
     def __post_init__(self):
         super().__post_init__()
         pretended = _PRETENDED_REPLICAS.fullmatch(self.tpu)
-        for name in ("global_batch_size", "eval_global_batch_size") if pretended else ():
-            _require_multiple(name, getattr(self, name), int(pretended[1]))
+        if pretended:
+            for name in ("global_batch_size", "eval_global_batch_size"):
+                _require_multiple(name, getattr(self, name), int(pretended[1]))
 
 
 @dataclasses.dataclass(frozen=True)

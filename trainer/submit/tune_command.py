@@ -18,6 +18,7 @@ def run(flags: argparse.Namespace, settings: dict[str, Any]) -> int:
     study = _study(flags)
     # Vertex AI names a directory for each trial (AIP_CHECKPOINT_DIR, under --model_dir), so the job must not.
     job = training_job.TrainingJob(flags.data, "", flags.preset, settings)
+    _check_metric(study, job.config.loop.top_k, flags.num_classes)
     machine = vertex_command.choose_machine(flags)
     for setting in study.tuned:
         _check_every_value(job, setting, machine)
@@ -40,6 +41,15 @@ def _study(flags: argparse.Namespace) -> tuning_request.Study:
         max_trials=flags.max_trials,
         parallel_trials=flags.parallel_trials,
     )
+
+
+def _check_metric(study: tuning_request.Study, top_k: int, num_classes: int) -> None:
+    """Raises UserError for an accuracy that no trial reports: the study would end without a best one."""
+    measured = ("top_1_accuracy", f"top_{min(top_k, num_classes)}_accuracy", "mean_loss", "loss")
+    if study.metric in measured or any(setting.name == "top_k" for setting in study.tuned):
+        return
+    what = f"is not measured with --top_k={top_k} and --num_classes={num_classes}"
+    raise UserError(what, where=f"--metric={study.metric}", remedy=f"give {', '.join(dict.fromkeys(measured))}")
 
 
 def _check_every_value(job: training_job.TrainingJob, setting: tuning_request.TunedSetting, machine: Hardware) -> None:

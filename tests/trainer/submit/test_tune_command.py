@@ -56,6 +56,23 @@ def test_every_value_must_fit_the_machine(words, message):
     assert message in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--metric=top_3_accuracy"], "--metric=top_3_accuracy: is not measured with --top_k=5"),
+        (
+            ["--metric=top_5_accuracy", "--num_classes=2"],
+            "with --top_k=5 and --num_classes=2; give top_1_accuracy, top_2_",
+        ),
+    ],
+)
+def test_a_metric_that_no_trial_reports_is_refused(words, message):
+    with pytest.raises(UserError) as refusal:
+        command.main([*ARGV, *words, "--dry_run"])
+    assert message in str(refusal.value)
+    assert command.main([*ARGV, "--metric=top_3_accuracy", "--top_k=3", "--dry_run"]) == 0
+
+
 def test_without_anything_to_vary_it_is_refused():
     with pytest.raises(UserError, match="--tune: there is nothing to vary"):
         command.main([word for word in ARGV if not word.startswith("--tune")])
