@@ -4,6 +4,7 @@ import difflib
 import functools
 import importlib
 import importlib.machinery
+import importlib.util
 import os
 import sys
 import types
@@ -57,8 +58,10 @@ class Facade(types.ModuleType):
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-        """The names by value, for programs that look one up: `tf.logging.__dict__["INFO"]`."""
-        return {name: getattr(self, name) for name in dir(self) if hasattr(self, name)}
+        """Every name by value, for programs that look one up, or replace it: `tf.logging.__dict__["INFO"]`."""
+        for name in dir(self):
+            hasattr(self, name)  # stores it
+        return super().__dict__
 
 
 class Facades:
@@ -178,8 +181,18 @@ def _special(path: str, real: Any, name: str) -> Any:
 
 def _attribute(real: Any, name: str, child: str) -> Any:
     value = getattr(real, name, None)
+    if value is not None or is_gone(child):
+        return value
     # TensorFlow hides its inner packages from its namespace, but a program that imported one may walk there.
-    return sys.modules.get(child) if value is None and not is_gone(child) else value
+    return sys.modules.get(child) or _inner_module(child)
+
+
+def _inner_module(path: str) -> types.ModuleType | None:
+    """Returns a module that lies in TensorFlow's source, which a program may import from its package; else None."""
+    package = sys.modules.get(path.rpartition(".")[0])
+    if not path.startswith("tensorflow.python.") or not hasattr(package, "__path__"):
+        return None
+    return importlib.import_module(path) if importlib.util.find_spec(path) is not None else None
 
 
 def _is_api_module(value: Any) -> bool:

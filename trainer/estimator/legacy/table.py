@@ -4,29 +4,15 @@ A row is a module as programs import it. `names` gives what it holds, as `"modul
 `rest` is a module that answers for every other name. A name that is in no row and not in today's TensorFlow is unknown.
 """
 
-import dataclasses
 from collections.abc import Mapping
 
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """What a module holds.
-
-    Fields:
-      names: by name, `"module:attribute.path"`, or `"module"` for a module.
-      rest: the module that has the other names; empty if there are none.
-    """
-
-    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    rest: str = ""
+from trainer.estimator.legacy import moved_names
+from trainer.estimator.legacy.row import Row
+from trainer.estimator.legacy.row import of as _of
 
 
 def _train(*names: str) -> dict[str, str]:
     return {name: f"tensorflow:compat.v1.train.{name}" for name in names}
-
-
-def _of(module: str, *names: str) -> dict[str, str]:
-    return {name: f"{module}:{name}" for name in names}
 
 
 _OURS = "trainer.estimator"
@@ -336,6 +322,7 @@ MODULES: Mapping[str, Row] = {
     **_CONTRIB_LAYERS,
     **_CONTRIB_SUMMARY,
     **_CONTRIB_OTHERS,
+    **moved_names.MODULES,
     "tensorflow": Row(
         _of(
             f"{_LEGACY}.initializers",

@@ -221,6 +221,34 @@ def test_names_of_a_module_can_be_looked_up_by_value(script, capsys):
     assert capsys.readouterr().out == "20 True\n"
 
 
+def test_a_name_may_be_replaced_in_a_module(script, capsys):
+    replacing = "real = tf.gradients\ntf.__dict__['gradients'] = print"
+    assert run(script(f"import tensorflow as tf\n{replacing}\ntf.gradients(real is not print)")) == 0
+    assert capsys.readouterr().out == "True\n"
+
+
+def test_what_has_moved_inside_tensorflow_is_found_where_it_was(script, capsys):
+    text = """
+import tensorflow as tf
+from tensorflow.python.eager import context
+from tensorflow.python.framework import dtypes, ops
+from tensorflow.python.layers import normalization
+from tensorflow.python.ops import array_ops, control_flow_ops, math_ops, parsing_ops
+from tensorflow.python.training import moving_averages, optimizer, training_ops
+from tensorflow.python.util import nest
+from tensorflow.python.platform import tf_logging as logging
+
+flag = tf.placeholder(dtypes.bool, [])
+pair = array_ops.stack([math_ops.cast(flag, dtypes.float32), 2.0])
+doubled = control_flow_ops.cond(flag, lambda: pair * 2.0, lambda: pair)
+print(isinstance(doubled, ops.Tensor), nest.is_sequence([1]), training_ops.resource_apply_momentum.__name__)
+with tf.Session() as session:
+    print(session.run(doubled, {flag: True}))
+"""
+    assert run(script(text)) == 0
+    assert capsys.readouterr().out == "True True resource_apply_momentum\n[2. 4.]\n"
+
+
 def test_the_level_of_the_log_may_be_given_by_name(script, capsys):
     text = """
 import tensorflow as tf
