@@ -205,9 +205,10 @@ def _values(
         hooks = HookRunner(session_hooks, session)
         hooks.begin()
         with keeping_local, holding(program):
+            model.programs.store.reset_local()
             evaluator.executable.read_state()
-            runner = StepRunner(evaluator.executable, engine)
-            session.follow(runner, model.state.changed)
+            runner = StepRunner(evaluator.executable, engine, model.state.changed)
+            session.follow(runner)
             loop = EvaluationLoop(evaluator, runner, layout, model.programs, hooks)
             return loop.run(layout.host_batches(streams), evaluation.steps, interrupts or model.interrupts)
 

@@ -168,14 +168,24 @@ class ModelState:
     @contextlib.contextmanager
     def keeping_local(self) -> Iterator[None]:
         """Afterwards local variables, of metrics say, are as they were before the `with` block, however it ends."""
-        saved = self._store.saved.values()
-        local = [variable for variable in self._store.values() if all(variable is not other for other in saved)]
-        before = [variable.numpy() for variable in local]
+        before = self.local_values()
         try:
             yield
         finally:
-            for variable, value in zip(local, before, strict=True):
-                variable.assign(value)
+            self.set_local(before)
+
+    def local_values(self) -> dict[str, np.ndarray]:
+        """Returns the values of local variables, by name."""
+        saved = {id(variable) for variable in self._store.saved.values()}
+        local = [variable for variable in self._store.values() if id(variable) not in saved]
+        return {variable.name.partition(":")[0]: variable.numpy() for variable in local}
+
+    def set_local(self, values: Mapping[str, np.ndarray] | None) -> None:
+        """Gives local variables these values; None stands for those that they begin with."""
+        if values is None:
+            self._store.reset_local()
+        for name, value in (values or {}).items():
+            self._store[name].assign(value)
 
     def _assign(self, path: str, names: Mapping[str, str], values: Mapping[str, np.ndarray]) -> None:
         self._held = None

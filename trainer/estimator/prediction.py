@@ -121,16 +121,19 @@ class _Weights:
     model: Model
     origin: str | FirstValues
     turns: _Turns
+    _local_values: Mapping[str, np.ndarray] | None = None
 
     @contextlib.contextmanager
     def loaded(self) -> Iterator[None]:
-        """Inside the `with` block, the executable has them."""
-        executable = self.turns.executable
-        with self.model.holding(self.origin, executable.program):
+        """Inside the `with` block, the executable has them, and local variables are this prediction's own."""
+        executable, state = self.turns.executable, self.model.state
+        with state.keeping_local(), self.model.holding(self.origin, executable.program):
+            state.set_local(self._local_values)
             if self.turns.owner is not self:
                 executable.read_state()
                 self.turns.owner = self
             yield
+            self._local_values = state.local_values()
 
     def changed(self) -> None:
         """Notes that a hook has changed them: they stay so to the end of the prediction."""
@@ -167,8 +170,8 @@ def predict(
         hook_runner = HookRunner(session_hooks, session)
         hook_runner.begin()
         weights = _Weights(model, path or model.first_values(program), model.programs.companion(executable, _Turns))
-        runner = StepRunner(executable, layout.deployment.engine)
-        session.follow(runner, weights.changed)
+        runner = StepRunner(executable, layout.deployment.engine, weights.changed)
+        session.follow(runner)
         loop = PredictionLoop(runner, layout, hook_runner, weights.loaded)
         for batch in loop.run(layout.host_batches(streams)):
             chosen = selected(batch, predict_keys)

@@ -1,6 +1,6 @@
 """What hooks of TensorFlow 1 find in place of a session: `run` evaluates tensors of the step's graph, between steps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -30,6 +30,9 @@ class StateOwner(Protocol):
     def read_state(self) -> None:
         """Takes over the values of the variables."""
 
+    def note_change(self) -> None:
+        """Notes that the variables are no longer what they were loaded as."""
+
 
 class StepSession(client_session.SessionInterface):
     """Evaluates tensors of a step's graph, with the batch of the latest step where they depend on it."""
@@ -39,7 +42,6 @@ class StepSession(client_session.SessionInterface):
         self._functions: dict[tuple[str, ...], tuple[Any, bool]] = {}
         self._reads: dict[str, tf.Tensor] = {}
         self._owner: StateOwner | None = None
-        self._changed: Callable[[], None] = lambda: None
 
     @property
     def graph(self) -> tf.Graph:
@@ -55,10 +57,9 @@ class StepSession(client_session.SessionInterface):
         """Inside the `with` block `tensor.eval()` runs here."""
         return stack.default_session(self)
 
-    def follow(self, owner: StateOwner, changed: Callable[[], None]) -> None:
-        """From now on `run` sees and changes the state that `owner` has, and calls `changed` when it may have."""
+    def follow(self, owner: StateOwner) -> None:
+        """From now on `run` sees and changes the state that `owner` has."""
         self._owner = owner
-        self._changed = changed
 
     def update_variables(self) -> None:
         """Brings the variables up to date with the steps so far; waits for them."""
@@ -101,7 +102,7 @@ class StepSession(client_session.SessionInterface):
         values = iter(function(*batch, *fed_values))
         if self._owner is not None and any(map(effects.has_effect, function.graph.get_operations())):
             self._owner.read_state()
-            self._changed()
+            self._owner.note_change()
         results = [None if isinstance(element, tf.Operation) else _to_numpy(next(values)) for element in flat]
         return tf.nest.pack_sequence_as(elements, results, expand_composites=True)
 

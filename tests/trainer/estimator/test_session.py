@@ -119,6 +119,58 @@ class EvaluateOnSave(v1.train.CheckpointSaverListener):
         self.estimator.evaluate(self.input_fn, **self.arguments)
 
 
+class Adding(v1.train.SessionRunHook):
+    """Adds 1 to a variable at each step, by a fetch or by a session."""
+
+    def __init__(self, name, by):
+        self.name = name
+        self.by = by
+
+    def begin(self):
+        variables = v1.global_variables() + v1.local_variables()
+        variable = next(variable for variable in variables if variable.op.name == self.name)
+        self.add = v1.assign_add(variable, tf.ones_like(variable))
+
+    def before_run(self, run_context):
+        return v1.train.SessionRunArgs(self.add) if self.by == "fetch" else None
+
+    def after_run(self, run_context, run_values):
+        if self.by == "session":
+            run_context.session.run(self.add)
+
+
+def model_fn_with_a_local_variable(features, labels, mode, params):
+    local = v1.get_variable("local", [], initializer=v1.zeros_initializer(), collections=[v1.GraphKeys.LOCAL_VARIABLES])
+    values = programs.predicted(features) + local
+    if mode == ModeKeys.PREDICT:
+        return TPUEstimatorSpec(mode, predictions={"value": values})
+    loss = tf.reduce_mean((values - labels) ** 2)
+    return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, pytest.param({"use_tpu": True, "config": {"master": "mock:2"}}, marks=pytest.mark.slow)],
+    ids=["tf", "mock:2"],
+)
+@pytest.mark.parametrize("name", ["weights", "local"])
+@pytest.mark.parametrize("by", ["fetch", "session"])
+def test_what_a_hook_adds_at_each_step_is_gone_afterwards(tmp_path, arguments, name, by):
+    estimator = programs.make_estimator(tmp_path, model_fn_with_a_local_variable, **arguments)
+    estimator.train(programs.input_fn, max_steps=2)
+    loss, values = estimator.evaluate(programs.input_fn)["loss"], predicted_values(estimator)
+    assert estimator.evaluate(programs.input_fn, hooks=[Adding(name, by)])["loss"] != loss
+    assert estimator.evaluate(programs.input_fn)["loss"] == loss
+    changed = predicted_values(estimator, hooks=[Adding(name, by)])
+    np.testing.assert_array_equal(changed[:8], values[:8])
+    added = programs.FEATURES[8:16].sum(axis=1) if name == "weights" else np.ones(8)
+    np.testing.assert_allclose(np.subtract(changed[8:16], values[8:16]), added, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(predicted_values(estimator), values)
+    weights = estimator.get_variable_value("weights")
+    estimator.train(programs.input_fn, max_steps=3)
+    assert np.abs(estimator.get_variable_value("weights") - weights).max() < 0.5
+
+
 class OverwriteOnSave(EvaluateOnSave):
     def after_save(self, session, global_step_value):
         super().after_save(session, global_step_value)
