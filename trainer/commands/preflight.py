@@ -22,6 +22,7 @@ PROBLEM_EXIT_STATUS = 1
 # ImageNet's, for a preset without a dataset.
 _NUM_CLASSES = 1000
 _NUM_TRAIN_EXAMPLES = 1_281_167
+_SETTINGS_OF_ANY_MODEL = frozenset(("global_batch_size", "train_epochs"))
 _JSON_FILE = "preflight.json"
 _HTML_FILE = "preflight.html"
 
@@ -78,7 +79,7 @@ def _parser() -> CommandParser:
     module.add_argument("--module", metavar="PACKAGE:FUNCTION", help="such as my.package:model_fn")
     module.add_argument("--features", metavar="SPEC", help="one example: image=uint8[224,224,3] or float32[28,28,1]")
     module.add_argument("--labels", metavar="SPEC", help="one example: int32[]")
-    module.add_argument("--params", metavar="JSON", default="{}", help="the model_fn's params")
+    module.add_argument("--params", metavar="JSON", help="the model_fn's params")
     return parser
 
 
@@ -96,6 +97,7 @@ def _workload(arguments: Namespace, overrides: Mapping[str, Any]) -> "Workload":
     from trainer.preflight import image_training, preflight, tensor_specs  # noqa: PLC0415
     from trainer.preflight.training_step import TrainingStep  # noqa: PLC0415
 
+    _check_meant_together(arguments, overrides)
     config = experiment_config(arguments.preset, dict(overrides))
     if not arguments.module:
         return image_training.image_workload(
@@ -107,7 +109,7 @@ def _workload(arguments: Namespace, overrides: Mapping[str, Any]) -> "Workload":
         model_fn=_load_function(arguments.module),
         features=tensor_specs.parse(arguments.features),
         labels=tensor_specs.parse(arguments.labels) if arguments.labels else None,
-        params=_params(arguments.params),
+        params=_params(arguments.params or "{}"),
     )
     return preflight.Workload(
         name=arguments.module,
@@ -117,14 +119,28 @@ def _workload(arguments: Namespace, overrides: Mapping[str, Any]) -> "Workload":
     )
 
 
+def _check_meant_together(arguments: Namespace, overrides: Mapping[str, Any]) -> None:
+    if arguments.module:
+        idle = [name for name in overrides if name not in _SETTINGS_OF_ANY_MODEL]
+        remedy = "a model_fn of your own takes --params; leave the setting out, or --module"
+    else:
+        idle = [name for name in ("features", "labels", "params") if getattr(arguments, name)]
+        remedy = "it describes a model_fn of your own: name that by --module=package.module:function"
+    if idle:
+        raise UserError("has no effect here", where=f"--{idle[0]}", remedy=remedy)
+
+
 def _load_function(text: str) -> Any:
     module_name, _, function_name = text.partition(":")
     sys.path.insert(0, os.getcwd())
+    remedy = "write package.module:function, importable from here"
     try:
-        return getattr(importlib.import_module(module_name), function_name)
+        function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError, ValueError) as error:
-        remedy = "write package.module:function, importable from here"
         raise UserError(f"cannot be loaded ({error})", where=f"--module={text}", remedy=remedy) from error
+    if not callable(function):
+        raise UserError(f"is no function ({function!r})", where=f"--module={text}", remedy=remedy)
+    return function
 
 
 def _params(text: str) -> Mapping[str, Any]:

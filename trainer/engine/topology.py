@@ -114,18 +114,25 @@ def parse(name: str) -> Topology:
     if not shape_text:
         return Topology(tpu_type, (1,) * tpu_type.num_dimensions)
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape_text) or shape_text.count("x") + 1 != tpu_type.num_dimensions:
-        example = "x".join("2" * min(2, tpu_type.num_dimensions)) + "x1" * (tpu_type.num_dimensions - 2)
         raise UserError(
             f"{shape_text!r} is no shape of TPU {tpu_type.name}",
             where=name,
-            remedy=f"write chips along its {tpu_type.num_dimensions} dimensions, such as {tpu_type.name}:{example}",
+            remedy=f"write chips along its {tpu_type.num_dimensions} dimensions, such as {_example(tpu_type)}",
         )
     return Topology(tpu_type, tuple(map(int, shape_text.split("x"))))
 
 
 def _unknown_type(name: str, type_name: str) -> UserError:
-    hint = f"the compiler calls it {_OTHER_NAMES[type_name]}; " if type_name in _OTHER_NAMES else ""
-    return UserError("no such TPU type", where=name, remedy=f"{hint}known types: {', '.join(TPU_TYPES)}")
+    type_name, _, num_cores = type_name.partition("-")  # Google Cloud's names: v5litepod-8
+    known_name = _OTHER_NAMES.get(type_name, type_name)
+    hint = f"the compiler calls it {known_name}; " if type_name in _OTHER_NAMES else ""
+    if num_cores and known_name in TPU_TYPES:
+        hint = f"write {known_name} and its shape in chips, such as {_example(TPU_TYPES[known_name])}; "
+    return UserError("no such TPU type", where=name or "(empty)", remedy=f"{hint}known types: {', '.join(TPU_TYPES)}")
+
+
+def _example(tpu_type: TpuType) -> str:
+    return f"{tpu_type.name}:2x2" + "x1" * (tpu_type.num_dimensions - 2)
 
 
 def compile_only_devices(topology: Topology) -> Sequence[Any]:

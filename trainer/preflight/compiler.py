@@ -29,6 +29,7 @@ _OUT_OF_MEMORY = re.compile(
     r"\((?P<available>[\d.]+\w)\)"
     r"|Used (?P<used>[\d.]+\w) of (?P<capacity>[\d.]+\w) hbm"
 )
+_FAILED_CHECK = re.compile(r"^F\d{4} [^\]]*\] (.+)$", re.MULTILINE)
 _MOST_MESSAGE_CHARACTERS = 600
 
 
@@ -156,10 +157,16 @@ def _run_worker(directory: pathlib.Path, topology: tpu_topology.Topology, progre
             process.kill()
             raise
     if process.returncode != 0:
-        last_words = log.read_text()[-_MOST_MESSAGE_CHARACTERS:]
+        last_words = _last_words(log.read_text(errors="replace"))
         raise UserError(
             f"the TPU compiler stopped with status {process.returncode} ({last_words})", where=topology.name
         )
+
+
+def _last_words(log: str) -> str:
+    """Returns why a process stopped: the check that failed, without what handles the crash, or else the log's end."""
+    failed_checks = _FAILED_CHECK.findall(log)
+    return (failed_checks[0] if failed_checks else log[-_MOST_MESSAGE_CHARACTERS:]).strip()
 
 
 def _wait(process: subprocess.Popen, progress: Progress) -> None:

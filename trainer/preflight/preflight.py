@@ -87,13 +87,17 @@ class CompiledFigures:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The answer for one topology: `figures`, or the `problem` that the compiler has with the step."""
+    """The answer for one topology: `figures`, or the `problem` that the compiler has with the step.
+
+    `is_too_large` tells a problem with the memory from others.
+    """
 
     topology: str
     num_chips: int
     num_devices: int
     per_replica_batch_size: int
     problem: str = ""
+    is_too_large: bool = False
     figures: CompiledFigures | None = None
     largest_batch: batch_search.LargestBatch | None = None
 
@@ -160,10 +164,10 @@ class _Inquiry:
         known = functools.partial(Verdict, self.topology.name, self.topology.num_chips, self.topology.num_devices, size)
         step = self._lower(size)
         try:
-            figures, problem = self._figures(step, self._compile(step, self.topology.name), size), ""
+            answer = known(figures=self._figures(step, self._compile(step, self.topology.name), size))
         except compiler.CompilerRefusalError as error:
-            figures, problem = None, str(error)
-        return known(problem=problem, figures=figures, largest_batch=self._largest_batch(step, size))
+            answer = known(problem=str(error), is_too_large=isinstance(error, compiler.DoesNotFitError))
+        return dataclasses.replace(answer, largest_batch=self._largest_batch(step, size))
 
     def _lower(self, per_replica_batch_size: int) -> compiler.StepToCompile:
         return self.workload.step.lower(per_replica_batch_size, self.topology.num_devices)

@@ -11,7 +11,9 @@ from trainer.preflight import estimate
 from trainer.preflight.preflight import CompiledFigures, Verdict, Workload
 
 FORMAT_VERSION = 1
-_PREFIXES = types.MappingProxyType({"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "m": 1e-3, "µ": 1e-6})
+# Below it the host's part of a step, about a millisecond, decides.
+SHORTEST_PREDICTABLE_STEP_SECS = 1e-3
+_PREFIXES = types.MappingProxyType({"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "m": 1e-3, "µ": 1e-6, "n": 1e-9})
 
 _PAGE = string.Template("""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -89,7 +91,8 @@ def comparison_row(verdict: Verdict) -> tuple[str, ...]:
     start = (verdict.topology, str(verdict.num_chips), str(verdict.per_replica_batch_size))
     figures = verdict.figures
     if figures is None:
-        return (*start, "does not compile", *("",) * (len(COMPARISON_HEADER) - len(start) - 1))
+        what = "does not fit" if verdict.is_too_large else "does not compile"
+        return (*start, what, *("",) * (len(COMPARISON_HEADER) - len(start) - 1))
     memory = figures.memory
     return (
         *start,
@@ -97,15 +100,20 @@ def comparison_row(verdict: Verdict) -> tuple[str, ...]:
         quantity(figures.hbm_traffic_bytes, "B"),
         quantity(figures.flops, "FLOP"),
         figures.bound,
-        span(figures.images_per_sec, "{:,.0f}"),
+        span(figures.images_per_sec, "{:,.0f}") + short_step_note(figures),
         span(figures.cost.hours, "{:,.2f}"),
         span(figures.cost.dollars, "{:,.2f}") if figures.cost.dollars else "no price",
     )
 
 
+def short_step_note(figures: CompiledFigures) -> str:
+    """Returns what to say of the rate of a step that takes longer to start than to run; empty for others."""
+    return "" if figures.roofline_secs >= SHORTEST_PREDICTABLE_STEP_SECS else " (of little worth: step below 1 ms)"
+
+
 def span(ends: tuple[float, float], form: str) -> str:
-    """Returns `low to high`, each in the given form."""
-    return " to ".join(form.format(end) for end in ends)
+    """Returns `low to high`, each in the given form; one of them where they look the same."""
+    return " to ".join(dict.fromkeys(form.format(end) for end in ends))
 
 
 def quantity(value: float, unit: str) -> str:
@@ -115,8 +123,8 @@ def quantity(value: float, unit: str) -> str:
 
 
 def gibibytes(num_bytes: float) -> str:
-    """Returns an amount of memory: `2.73 GiB`."""
-    return f"{num_bytes / 2**30:.2f} GiB"
+    """Returns an amount of memory: `2.73 GiB`, and `34.1 MiB` where that would be less than a tenth."""
+    return f"{num_bytes / 2**30:.2f} GiB" if num_bytes >= 2**30 / 10 else f"{num_bytes / 2**20:.1f} MiB"
 
 
 def _comparison(verdicts: Sequence[Verdict]) -> str:

@@ -60,12 +60,19 @@ def test_an_operation_that_does_not_run_is_told_with_its_line(arguments):
         preflight.main([*arguments, '--params={"num_classes": 10, "prints": true}', "--tpu_type=v5e"])
 
 
+def test_what_describes_a_model_fn_needs_one(arguments):
+    with pytest.raises(UserError, match=r"--features: has no effect here.*--module"):
+        preflight.main([*arguments[1:], "--tpu_type=v5e"])
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ("--tpu_type=v99", "v99: no such TPU type"),
         ("--module=own_model:other", "--module=own_model:other: cannot be loaded"),
         ("--module=nowhere:model_fn", "--module=nowhere:model_fn: cannot be loaded"),
+        ("--module=own_model:tf", "--module=own_model:tf: is no function"),
+        ("--network=resnet18", "--network: has no effect here"),
         ("--params=[1]", "--params: is not a JSON object"),
         ("--params={", "--params: is not JSON"),
         ("--features=image", "image: no description of tensors"),

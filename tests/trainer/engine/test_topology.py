@@ -26,6 +26,9 @@ def test_parse(name, canonical, num_chips, num_devices):
     ("name", "remedy"),
     [
         ("v5litepod:2x4", "the compiler calls it v5e"),
+        ("v5litepod-8", "write v5e and its shape in chips, such as v5e:2x2;"),
+        ("v4-32", "write v4 and its shape in chips, such as v4:2x2x1;"),
+        ("", r"\(empty\): no such TPU type"),
         ("h100", "known types: v2, v3, v4, v5e, v5p, v6e, tpu7x"),
         ("v5e:8", "2 dimensions, such as v5e:2x2"),
         ("v4:2x2", "3 dimensions, such as v4:2x2x1"),

@@ -86,6 +86,17 @@ def test_the_compilers_words_for_too_much_memory(message, told):
     assert compiler._misfit(message, topology.parse("v5e")) == f"does not fit: {told}"
 
 
+def test_of_a_compiler_that_crashes_the_failed_check_is_told():
+    """Printed for v5e:16x32 by libtpu 0.0.52, which then reports the crash at length."""
+    log = (
+        "I1127 21:23:52.5 22701 target.cc:1] something else\n"
+        "F1127 21:23:52.655981   22701 target.cc:1468] Check failed: Topology()->chip_bounds().y <= 16 (32 vs. 16) \n"
+        "E1127 21:23:52.811794   22701 process_state.cc:796] RAW: Raising signal 6 with default behavior\n"
+    )
+    assert compiler._last_words(log) == "Check failed: Topology()->chip_bounds().y <= 16 (32 vs. 16)"
+    assert compiler._last_words("Traceback: no such module\n") == "Traceback: no such module"
+
+
 def test_a_compiler_that_wrote_no_program_down_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="did not write down"):
         compile_worker.scheduled_program(tmp_path)

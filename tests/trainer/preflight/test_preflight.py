@@ -60,6 +60,7 @@ def test_a_step_that_does_not_fit_gets_its_verdict(workload, options):
     (verdict,) = preflight.preflight(large, ["v5e"], options)
     assert verdict.figures is None
     assert "v5e:1x1: does not fit" in verdict.problem
+    assert verdict.is_too_large
     assert "15.75GiB" in verdict.problem
 
 

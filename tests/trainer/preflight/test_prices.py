@@ -23,6 +23,21 @@ def test_a_file_that_is_no_table(tmp_path, text):
         prices.read(str(table))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("v5e = -1", "v5e = -1 is no price"),
+        ("v5e = nan", "v5e = nan is no price"),
+        ("v5E = 1", "no such TPU type: v5E; known types: v2, "),
+    ],
+)
+def test_a_price_that_is_none(tmp_path, line, message):
+    table = tmp_path / "prices.toml"
+    table.write_text(f"[tpu_chip_hour]\n{line}\n")
+    with pytest.raises(UserError, match=message):
+        prices.read(str(table))
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match="no table of prices"):
         prices.read(str(tmp_path / "missing.toml"))

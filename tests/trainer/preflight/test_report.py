@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -28,14 +29,15 @@ def figures():
 
 VERDICTS = [
     preflight.Verdict("v5e:1x1", 1, 1, 64, figures=figures(), largest_batch=LargestBatch(320, 4)),
-    preflight.Verdict("v2:1x1", 1, 2, 32, problem="v2:1x1: does not fit: <too much>"),
+    preflight.Verdict("v2:1x1", 1, 2, 32, problem="v2:1x1: does not fit: <too much>", is_too_large=True),
+    preflight.Verdict("v3:1x1", 1, 2, 32, problem="v3:1x1: the TPU compiler refuses the program"),
 ]
 
 
 def test_json_holds_every_figure(workload):
     document = json.loads(report.to_json(workload, VERDICTS))
     assert (document["workload"], document["global_batch_size"]) == ("small", 64)
-    compiled, refused = document["verdicts"]
+    compiled, refused, _ = document["verdicts"]
     assert compiled["figures"]["memory"]["state_bytes"] == 2**30
     assert compiled["figures"]["images_per_sec"] == [2300.0, 2700.0]
     assert compiled["largest_batch"] == {"per_replica_batch_size": 320, "num_compilations": 4}
@@ -56,11 +58,31 @@ def test_a_row_has_a_cell_for_every_heading():
         assert len(report.comparison_row(verdict)) == len(report.COMPARISON_HEADER)
 
 
+def test_a_row_tells_what_does_not_fit_from_what_does_not_compile():
+    assert [report.comparison_row(verdict)[3] for verdict in VERDICTS] == [
+        "3.31 GiB of 16.00 GiB",
+        "does not fit",
+        "does not compile",
+    ]
+
+
+def test_the_rate_of_a_step_that_is_too_short_is_marked():
+    assert report.short_step_note(figures()) == ""
+    assert "of little worth" in report.short_step_note(dataclasses.replace(figures(), roofline_secs=9e-4))
+
+
+def test_amounts_of_memory_and_spans_of_small_numbers():
+    assert [report.gibibytes(value) for value in (2**31, 3 * 2**20, 0)] == ["2.00 GiB", "3.0 MiB", "0.0 MiB"]
+    assert report.span((0.001, 0.002), "{:.2f}") == "0.00"
+    assert report.span((0.1, 0.2), "{:.2f}") == "0.10 to 0.20"
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
         (12_316_222_122, "B", "12.3 GB"),
         (0.0151, "s", "15.1 ms"),
+        (145e-9, "s", "145 ns"),
         (131e6, "B", "131 MB"),
         (0, "B", "0.00 B"),
         (1.54e12, "FLOP", "1.54 TFLOP"),
