@@ -12,7 +12,7 @@ import site
 import sys
 import sysconfig
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.estimator.legacy import facade
@@ -28,15 +28,14 @@ class ProgramImports:
 
     Args:
       facades: what the program sees of TensorFlow.
-      directory: where the program's script lies; its modules come before those that this process has loaded.
-      package: the package that the script lies in, which may be called as one of ours; empty if in none.
+      first: files and folders of the program; its modules of these names come before those that are loaded.
     """
 
-    def __init__(self, facades: Facades, directory: str, package: str = ""):
+    def __init__(self, facades: Facades, first: Iterable[str]):
         self._facades = facades
         self.builtins = {**vars(builtins), "__import__": self.import_module}
         # Modules of the program that are called as one that this process has loaded already, such as `preprocessing`.
-        self._own: dict[str, dict[str, types.ModuleType]] = {name: {} for name in _shadowed(directory, package)}
+        self._own: dict[str, dict[str, types.ModuleType]] = {name: {} for name in _shadowed(first)}
         if not self._own.keys().isdisjoint(_OUR_PACKAGES):
             # Modules of the program run while ours are out of sight.
             facade.load_targets()
@@ -163,8 +162,8 @@ def package_of(directory: str) -> tuple[str, str]:
     return ".".join(parts), directory
 
 
-def _shadowed(directory: str, package: str) -> list[str]:
-    names = [name.removesuffix(".py") for name in [*os.listdir(directory), package.partition(".")[0]]]
+def _shadowed(first: Iterable[str]) -> list[str]:
+    names = [name.removesuffix(".py") for name in first]
     return [
         name for name in names if name in sys.modules and name not in sys.stdlib_module_names and name != "__main__"
     ]

@@ -45,13 +45,18 @@ def run(script: str, arguments: Sequence[str], version: int | None = None) -> in
     package, root = imports.package_of(directory)
     with _sys_restored():
         sys.argv = [script, *arguments]
-        # As `python SCRIPT.py` has it, then as `python -m PACKAGE.SCRIPT` does.
-        sys.path[:0] = [directory, root] if package else [directory]
+        runs_as_module = bool(package) and style.names_package(path, package)
+        if runs_as_module:
+            # As `python -m PACKAGE.SCRIPT` has it: modules beside the script may be called as one of Python's.
+            sys.path[:0], sys.path[len(sys.path) :] = [root], [directory]
+        else:
+            sys.path[:0] = [directory, root] if package else [directory]
         found = style.of_program(path, package) if version is None else style.Style(version, "as asked for")
         print(
             f"tpu-images legacy: `import tensorflow` means TensorFlow {found.version}: {found.reason}", file=sys.stderr
         )
-        program = ProgramImports(Facades(found.version), directory, package)
+        first = [package.partition(".")[0]] if runs_as_module else os.listdir(directory)
+        program = ProgramImports(Facades(found.version), first)
         with _modules_installed(program, found.version), _behaviour(found.version), _quiet():
             return _execute(path, package, program)
 
@@ -125,15 +130,17 @@ def _modules_installed(program: ProgramImports, version: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _behaviour(version: int) -> Iterator[None]:
-    """Lets a program for TensorFlow 1 build graphs, and read dimensions by `.value`."""
+    """Lets a program for TensorFlow 1 build graphs, read dimensions by `.value`, and have tensors as keys."""
     if version != 1:
         yield
         return
     tf.compat.v1.disable_v2_tensorshape()
+    tf.compat.v1.disable_tensor_equality()
     try:
         with context.graph_mode():
             yield
     finally:
+        tf.compat.v1.enable_tensor_equality()
         tf.compat.v1.enable_v2_tensorshape()
         tf.compat.v1.reset_default_graph()
 

@@ -51,6 +51,16 @@ def of_program(script: str, package: str = "") -> Style:
     return Style(2, "no name that only TensorFlow 1 had is used")
 
 
+def names_package(script: str, package: str) -> bool:
+    """Returns whether a script imports from the package that it lies in, as one that `python -m` runs may do.
+
+    Raises:
+      UserError: it is not Python 3.
+    """
+    top = package.partition(".")[0]
+    return any(name.partition(".")[0] == top for name in _imported(_parsed(script), package))
+
+
 def not_python_3(error: SyntaxError) -> UserError:
     """Returns the refusal of a module that does not parse."""
     remedy = "a program for Python 2 has to be converted first, by 2to3 for instance"

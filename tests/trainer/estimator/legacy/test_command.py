@@ -215,6 +215,49 @@ def test_a_script_of_a_package_finds_the_package_even_if_it_is_called_as_ours(sc
     assert sys.modules["trainer"] is ours
 
 
+def test_a_script_of_a_package_may_lie_beside_a_module_that_is_called_as_one_of_pythons(script, capsys):
+    script("", "tools/__init__.py")
+    script("", "tools/logging.py")
+    script("import tensorflow as tf\nLEVEL = tf.logging.INFO", "tools/levels.py")
+    path = script("import logging\nfrom tools import levels\nprint(logging.INFO == levels.LEVEL)", "tools/main.py")
+    assert run(path) == 0
+    assert capsys.readouterr().out == "True\n"
+
+
+def test_a_script_of_a_package_may_import_what_lies_beside_it(script, capsys):
+    script("", "repository/__init__.py")
+    script("DEPTH = 50", "repository/settings_beside.py")
+    assert run(script("import settings_beside\nprint(settings_beside.DEPTH)", "repository/main.py")) == 0
+    assert capsys.readouterr().out == "50\n"
+
+
+MODEL = """
+import sys
+import tensorflow as tf
+
+def model_fn(features, labels, mode):
+    outputs = tf.layers.dense(features, 1)
+    loss, step = tf.reduce_mean(tf.square(outputs - labels)), tf.train.get_global_step()
+    by_variable = {variable: tf.gradients(loss, variable)[0] for variable in tf.trainable_variables()}
+    rate = tf.case({tf.less(step, 1): lambda: 0.1, tf.greater(step, 2): lambda: 0.2}, lambda: 0.3, exclusive=True)
+    assert outputs in {outputs} and by_variable[tf.trainable_variables()[0]] is not None
+    optimizer = tf.train.GradientDescentOptimizer(rate)
+    pairs = [(gradient, variable) for variable, gradient in by_variable.items()]
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=optimizer.apply_gradients(pairs, step))
+
+estimator = tf.estimator.Estimator(model_fn, sys.argv[1])
+estimator.train(lambda: tf.data.Dataset.from_tensors((tf.ones([8, 3]), tf.ones([8, 1]))).repeat(), steps=2)
+print(sorted(name for name in estimator.get_variable_names()))
+"""
+
+
+def test_tensors_and_variables_of_tensorflow_1_are_keys_of_a_dict(script, tmp_path, capsys):
+    assert run(script(MODEL), "--", tmp_path / "model") == 0
+    assert capsys.readouterr().out == "['dense/bias', 'dense/kernel', 'global_step']\n"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(tf.constant(1.0))
+
+
 def test_names_of_a_module_can_be_looked_up_by_value(script, capsys):
     text = "import tensorflow as tf\nprint(tf.logging.__dict__['INFO'], 'TPUEstimator' in vars(tf.contrib.tpu))"
     assert run(script(text)) == 0
