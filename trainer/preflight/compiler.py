@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from absl import logging
+
 from trainer.engine import pjrt_step, stablehlo
 from trainer.engine import topology as tpu_topology
 from trainer.errors import UserError
@@ -106,14 +108,15 @@ class TpuCompiler:
           UserError: when the compiler is not installed, or stops.
         """
         entry = self.cache_dir / f"{_cache_key(step, topology)}.json"
-        is_from_cache = entry.exists()
-        if not is_from_cache:
-            _write_atomically(entry, json.dumps(_compile_in_process(step, topology, self.progress)))
-        stored = json.loads(entry.read_text())
-        if "misfit" in stored:
+        answer = _remembered(entry)
+        if answer is None:
+            stored = _compile_in_process(step, topology, self.progress)
+            _remember(entry, stored)
+            answer = _answer(stored, is_from_cache=False)
+        if isinstance(answer, str):
             remedy = "use a smaller batch per replica, or more devices"
-            raise DoesNotFitError(stored["misfit"], where=topology.name, remedy=remedy)
-        return _compiled_step(stored, is_from_cache=is_from_cache)
+            raise DoesNotFitError(answer, where=topology.name, remedy=remedy)
+        return answer
 
 
 def _cache_key(step: StepToCompile, topology: tpu_topology.Topology) -> str:
@@ -187,7 +190,21 @@ def _misfit(message: str, topology: tpu_topology.Topology) -> str:
     return f"does not fit: {what} need {needed}iB of HBM, a device has {memory['available'] or memory['capacity']}iB"
 
 
-def _compiled_step(stored: dict[str, Any], *, is_from_cache: bool) -> CompiledStep:
+def _remembered(entry: pathlib.Path) -> CompiledStep | str | None:
+    """Returns what `_answer` makes of a cache entry; None when there is none, or none that can be read."""
+    try:
+        return _answer(json.loads(entry.read_text()), is_from_cache=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logging.warning("%s cannot be read (%s): compiling again", entry, error)
+        return None
+
+
+def _answer(stored: dict[str, Any], *, is_from_cache: bool) -> CompiledStep | str:
+    """Returns the compiled step that was stored, or what does not fit."""
+    if "misfit" in stored:
+        return str(stored["misfit"])
     return CompiledStep(
         figures=compile_worker.CompilerFigures(**stored["figures"]),
         traffic=tuple(hlo.Traffic(**item) for item in stored["traffic"]),
@@ -195,8 +212,13 @@ def _compiled_step(stored: dict[str, Any], *, is_from_cache: bool) -> CompiledSt
     )
 
 
-def _write_atomically(path: pathlib.Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as temporary:
-        temporary.write(text)
-    os.replace(temporary.name, path)
+def _remember(entry: pathlib.Path, stored: dict[str, Any]) -> None:
+    """Writes a cache entry in one go. Where that is impossible the answer stands, and is not remembered."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent) as directory:
+            written = pathlib.Path(directory) / entry.name
+            written.write_text(json.dumps(stored))
+            os.replace(written, entry)
+    except OSError as error:
+        logging.warning("this compilation is not remembered (%s): name another --cache_dir", error)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -54,6 +55,9 @@ def test_a_compilation_is_remembered(tmp_path):
     assert (first.figures, first.traffic) == (again.figures, again.traffic)
     (entry,) = tmp_path.iterdir()
     assert set(json.loads(entry.read_text())) == {"figures", "traffic"}
+    entry.write_text(entry.read_text()[:100])
+    anew = tpu_compiler.compile(step_program(), topology.parse("v5e"))
+    assert (anew.is_from_cache, anew.traffic) == (False, first.traffic)
 
 
 @pytest.mark.slow
@@ -111,3 +115,33 @@ def test_a_program_that_the_compiler_refuses_is_a_user_error(tmp_path):
     step = compiler.StepToCompile(program, INTERFACE, num_replicas=1)
     with pytest.raises(UserError, match="v5e:1x1: the TPU compiler refuses the program"):
         compiler.TpuCompiler(tmp_path).compile(step, topology.parse("v5e"))
+
+
+STORED = {
+    "figures": dict.fromkeys((field.name for field in dataclasses.fields(compile_worker.CompilerFigures)), 7),
+    "traffic": [{"name": "dot.1", "opcode": "dot", "op_name": "dense", "read_bytes": 8, "written_bytes": 2}],
+}
+
+
+def test_what_was_written_is_read_and_nothing_else_is_left(tmp_path):
+    entry = tmp_path / "new" / "entry.json"
+    assert compiler._remembered(entry) is None
+    compiler._remember(entry, STORED)
+    remembered = compiler._remembered(entry)
+    assert (remembered.figures.flops, remembered.hbm_traffic_bytes, remembered.is_from_cache) == (7, 10, True)
+    assert list(entry.parent.iterdir()) == [entry]
+
+
+@pytest.mark.parametrize("content", ["", '{"figures": {"comp', '{"figures": {"flops": 1.0}, "traffic": []}', "[]"])
+def test_a_damaged_entry_counts_as_none(tmp_path, content, caplog):
+    entry = tmp_path / "entry.json"
+    entry.write_text(content)
+    assert compiler._remembered(entry) is None
+    assert f"{entry} cannot be read" in caplog.text
+
+
+def test_a_place_that_cannot_be_written_costs_the_memory_alone(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    compiler._remember(tmp_path / "file" / "cache" / "entry.json", STORED)
+    assert compiler._remembered(tmp_path / "file" / "cache" / "entry.json") is None
+    assert "not remembered" in caplog.text
