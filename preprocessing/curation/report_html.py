@@ -96,7 +96,7 @@ def _overview(content: ReportContent) -> str:
         return ""
     rows = "\n".join(_overview_row(content, issue) for issue in content.by_issue)
     head = "<tr><th></th><th>Issue</th><th class=number>Found</th><th></th><th>What it means</th></tr>"
-    return f"<section>\n<h2>What was found</h2>\n<table>{head}\n{rows}\n</table>\n</section>"
+    return f"<section>\n<h2>What was found</h2>\n<table class=issues>{head}\n{rows}\n</table>\n</section>"
 
 
 def _overview_row(content: ReportContent, issue: Issue) -> str:

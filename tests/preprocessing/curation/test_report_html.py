@@ -129,3 +129,9 @@ def test_filters_offer_what_is_there():
     findings = [contents.pair(Issue.DARK), about_class(Issue.CLASS_IMBALANCE, "dog", "few")]
     values = [each["value"] for each in Page(make(contents.content(findings))).attributes("option")]
     assert values == ["", "dark", "class_imbalance", "", "cat", "dog", "", "train", "test"]
+
+
+def test_a_narrow_window_has_rules_of_its_own_for_the_issues():
+    page = make(contents.content_of_strings(("a",) * len(contents.HOSTILE)))
+    assert "<table class=issues>" in page
+    assert ".issues tr { display: grid;" in page.partition("@media (max-width:")[2]
