@@ -5,11 +5,12 @@ file `checkpoint` follows. So what the state file names is whole, unless somethi
 the checksums, and goes back to the newest whole checkpoint.
 """
 
+import contextlib
 import dataclasses
 import posixpath
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,10 @@ class CheckpointDirectory:
         Later ones are of a future that was given up, when training went back to a checkpoint before damage. Those that
         are kept for good are no longer in the state file.
         """
-        paths = [*(self._listed() or self._on_disk()[::-1]), self.path(step)]
-        return [path for path in dict.fromkeys(paths) if step_of(path) <= step and tf.io.gfile.exists(path + ".index")]
+        paths = dict.fromkeys([*(self._listed() or self._on_disk()[::-1]), self.path(step)])
+        present = [path for path in paths if tf.io.gfile.exists(path + ".index")]
+        # What somebody else has put there under a name without a step is not ours to remove.
+        return [path for path in present if _has_step(path) and step_of(path) <= step]
 
     def keep_more(self, policy: RetentionPolicy) -> None:
         """From now on keeps what `policy` asks for as well."""
@@ -174,8 +177,12 @@ class CheckpointDirectory:
 
 
 def step_of(path: str) -> int:
-    """Returns the global step in a checkpoint's name."""
-    return int(path.rpartition("-")[2])
+    """Returns the global step in a checkpoint's name; 0 if it has none."""
+    return int(path.rpartition("-")[2]) if _has_step(path) else 0
+
+
+def _has_step(path: str) -> bool:
+    return path.rpartition("-")[2].isdecimal()
 
 
 def read(path: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
@@ -184,11 +191,18 @@ def read(path: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]
     Raises:
       DamagedCheckpointError: it is not there, or damaged.
     """
-    try:
+    with damage_told(path):
         reader = tf.train.load_checkpoint(path)
         present = reader.get_variable_to_shape_map()
         wanted = present if names is None else [name for name in names if name in present]
         return {name: reader.get_tensor(name) for name in wanted}
+
+
+@contextlib.contextmanager
+def damage_told(path: str) -> Iterator[None]:
+    """Turns what TensorFlow's reader raises for what is missing or damaged into `DamagedCheckpointError`."""
+    try:
+        yield
     except _DAMAGE as error:
         raise DamagedCheckpointError(f"damaged or missing ({_first_line(error)})", where=path) from error
 

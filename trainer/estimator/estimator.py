@@ -3,6 +3,7 @@
 import copy
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from trainer import model_directory
 from trainer.engine.spec import ModeKeys
 from trainer.engine.tf_engine import TfEngine
 from trainer.errors import UserError
-from trainer.estimator import calls, evaluation, export, prediction, training
+from trainer.estimator import calls, checkpoints, evaluation, export, prediction, training
 from trainer.estimator.eager import eager_iterator, eagerly
 from trainer.estimator.evaluation import Evaluation
 from trainer.estimator.export import Predictor
@@ -72,7 +73,7 @@ class Estimator:
         calls.check_model_fn(model_fn, params)
         self._config = _with_model_dir(config if config is not None else self._default_config(), model_dir)
         self._params = copy.deepcopy(params) if params is not None else {}
-        self._model = Model(
+        self._first_model = Model(
             model_fn,
             params=self._params if params is not None else None,
             config=self._config,
@@ -80,6 +81,15 @@ class Estimator:
             warm_start_from=warm_start_from,
             injects_params=self._injects_params,
         )
+        self._models = threading.local()
+        self._models.own = self._first_model
+
+    @property
+    def _model(self) -> Model:
+        """The model of this thread: variables and traces are for one thread at a time. They meet in the model_dir."""
+        if not hasattr(self._models, "own"):
+            self._models.own = self._first_model.isolated()
+        return self._models.own
 
     # What TPUEstimator does otherwise.
     _injects_params = False
@@ -131,8 +141,11 @@ class Estimator:
 
         Raises:
           ValueError: the model has not been trained.
+          DamagedCheckpointError: its newest checkpoint cannot be read.
         """
-        return [name for name, _ in tf.train.list_variables(self._trained_checkpoint(self.latest_checkpoint()))]
+        path = self._trained_checkpoint(self.latest_checkpoint())
+        with checkpoints.damage_told(path):
+            return [name for name, _ in tf.train.list_variables(path)]
 
     @eagerly
     def get_variable_value(self, name: str) -> np.ndarray:
@@ -140,9 +153,12 @@ class Estimator:
 
         Raises:
           ValueError: the model has not been trained.
+          DamagedCheckpointError: its newest checkpoint cannot be read.
+          tf.errors.NotFoundError: there is no such variable in it.
         """
-        path = self._trained_checkpoint(self.latest_checkpoint())
-        return tf.train.load_variable(path, name.partition(":")[0])
+        path, name = self._trained_checkpoint(self.latest_checkpoint()), name.partition(":")[0]
+        found = checkpoints.read(path, [name])
+        return found[name] if found else tf.train.load_variable(path, name)
 
     @eagerly
     def train(

@@ -140,7 +140,7 @@ def by_signature(export_outputs: Mapping[str, Any] | None, predictions: Any) -> 
       ValueError: there are several, and none has the default name.
       TypeError: one of them is no export output.
     """
-    given = dict(export_outputs) if export_outputs else {DEFAULT_SIGNATURE: PredictOutput(predictions)}
+    given: dict[str, ExportOutput] = dict(export_outputs or {DEFAULT_SIGNATURE: PredictOutput(predictions)})
     for name, output in given.items():
         if not isinstance(output, ExportOutput):
             raise TypeError(f"Values in export_outputs must be ExportOutput objects, got {output!r} for {name}")

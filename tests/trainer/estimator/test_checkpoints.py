@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -94,12 +95,29 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(directory, tmp_
         checkpoints.read(directory.path(9))
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage {", b"\xff\xfe\x00", b'model_checkpoint_path: "'])
+GARBAGE = [b"", b"garbage {", b"\xff\xfe\x00", b'model_checkpoint_path: "', b'model_checkpoint_path: "model.ckpt-abc"']
+
+
+@pytest.mark.parametrize("content", GARBAGE)
 def test_a_garbage_state_file_does_not_hide_the_checkpoints(directory, tmp_path, content):
     (tmp_path / "model" / "checkpoint").write_bytes(content)
     assert read_step(directory) == 9
     directory.save(values(12), 12)
     assert read_step(directory) == 12
+
+
+def test_a_checkpoint_of_another_name_is_read_and_never_removed(directory, tmp_path):
+    folder = tmp_path / "pretrained"
+    folder.mkdir()
+    for suffix in ("index", DATA):
+        shutil.copy(tmp_path / "model" / f"model.ckpt-9.{suffix}", folder / f"bert_model.ckpt.{suffix}")
+    (folder / "checkpoint").write_text('model_checkpoint_path: "bert_model.ckpt"\n')
+    pretrained = CheckpointDirectory(str(folder), RetentionPolicy(max_to_keep=1))
+    path, read = pretrained.read_newest()
+    assert (path, int(read["global_step"])) == (str(folder / "bert_model.ckpt"), 9)
+    for step in (10, 11):
+        pretrained.save(values(step), step)
+    assert sorted(path.stem for path in folder.glob("*.index")) == ["bert_model.ckpt", "model.ckpt-11"]
 
 
 def test_a_missing_state_file_does_not_hide_the_checkpoints(directory, tmp_path):
