@@ -103,8 +103,7 @@ class HookRunner:
                 arguments = hook.before_run(context) or SessionRunArgs(None)
                 elements = _elements(arguments.fetches, self._session)
                 self._requests.append((hook, context, elements))
-                for element in tf.nest.flatten(elements, expand_composites=True):
-                    fetches[element.name] = element
+                fetches.update({element.name: element for element in _flat(elements)})
                 self._add_feeds(feeds, arguments.feed_dict or {})
         return StepRequest(fetches, feeds)
 
@@ -119,9 +118,10 @@ class HookRunner:
         """Hands hooks the values that they wanted; one that raises `END_OF_DATA` wants to stop."""
         with self._session.graph.as_default():
             for hook, context, elements in self._requests:
-                flat = tf.nest.flatten(elements, expand_composites=True)
-                values = [_value_of(element, fetched) for element in flat]
-                results = tf.nest.pack_sequence_as(elements, values, expand_composites=True) if flat else None
+                results = None
+                if elements is not None:
+                    values = [_value_of(element, fetched) for element in _flat(elements)]
+                    results = tf.nest.pack_sequence_as(elements, values, expand_composites=True)
                 try:
                     hook.after_run(context, tf.compat.v1.train.SessionRunValues(results, None, None))
                 except END_OF_DATA:
@@ -141,7 +141,11 @@ def _acts_on_steps(hook: Any) -> bool:
 
 
 def _elements(fetches: Any, session: StepSession) -> Any:
-    return () if fetches is None else tf.nest.map_structure(session.element, fetches)
+    return None if fetches is None else tf.nest.map_structure(session.element, fetches)
+
+
+def _flat(elements: Any) -> list[Any]:
+    return [] if elements is None else tf.nest.flatten(elements, expand_composites=True)
 
 
 def _value_of(element: Any, fetched: Mapping[str, Any]) -> Any:

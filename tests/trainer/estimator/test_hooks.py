@@ -66,6 +66,13 @@ def test_fetches_keep_their_structure(tmp_path, fetches):
     assert all(other == value for other in others)
 
 
+@pytest.mark.parametrize("nothing", [{}, []])
+def test_a_hook_that_wants_nothing_gets_it_in_its_structure(tmp_path, nothing):
+    recorder = Recorder(nothing)
+    train(tmp_path, recorder, max_steps=2)
+    assert recorder.values == [nothing, nothing]
+
+
 def test_a_hook_ends_training(tmp_path):
     assert step_reached(train(tmp_path, Recorder(stop_after=3))) == 3
 
