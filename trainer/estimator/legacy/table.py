@@ -190,6 +190,12 @@ _CONTRIB_LAYERS = {
             "xavier_initializer_conv2d": f"{_LEGACY}.contrib_layers:xavier_initializer",
         }
     ),
+    "tensorflow.contrib.layers.python.layers.initializers": Row(
+        _of(f"{_LEGACY}.contrib_layers", "variance_scaling_initializer", "xavier_initializer")
+    ),
+    "tensorflow.contrib.layers.python.layers.regularizers": Row(
+        _of(f"{_LEGACY}.contrib_layers", "l1_regularizer", "l2_regularizer")
+    ),
 }
 _SUMMARIES = {
     **_of(
@@ -217,6 +223,16 @@ _CONTRIB_SUMMARY = {
 }
 _CONTRIB_OTHERS = {
     "tensorflow.contrib.cluster_resolver": _RESOLVER,
+    "tensorflow.contrib.crf": Row(
+        _of(
+            f"{_LEGACY}.contrib_crf",
+            "crf_decode",
+            "crf_log_likelihood",
+            "crf_log_norm",
+            "crf_sequence_score",
+            "viterbi_decode",
+        )
+    ),
     "tensorflow.contrib.distribute": Row(_of("tensorflow._api.v2.distribute", "MirroredStrategy", "OneDeviceStrategy")),
     "tensorflow.contrib.estimator": Row(_EXPERIMENTAL),
     "tensorflow.contrib.image": Row(_of(f"{_LEGACY}.contrib_image", "rotate", "transform", "translate")),

@@ -1,6 +1,7 @@
 """What stands for `tf.contrib`, each against its definition."""
 
 import importlib
+import itertools
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tf_keras
 from trainer import replica
 from trainer.errors import UserError
 from trainer.estimator.legacy import (
+    contrib_crf,
     contrib_data,
     contrib_framework,
     contrib_image,
@@ -332,3 +334,50 @@ def test_a_model_fn_on_a_tpu_is_told_where_to_write_its_summaries(tmp_path):
     writer = summary_writer.create_file_writer(str(tmp_path))
     with replica.tracing(replica.ReplicaContext(is_for_xla=True)), pytest.raises(UserError, match="host_call"):
         writer.as_default()
+
+
+@pytest.fixture
+def chain():
+    """Scores of places and of transitions, lengths, and the best sequences and sums found by trying all."""
+    generator = np.random.default_rng(5)
+    inputs, transitions = generator.normal(size=[3, 4, 3]), generator.normal(size=[3, 3])
+    lengths, best, sums = [4, 2, 1], [], []
+    for scores, length in zip(inputs, lengths, strict=True):
+        of_all = {tags: chain_score(scores, transitions, tags) for tags in itertools.product(range(3), repeat=length)}
+        best.append(max(of_all, key=of_all.get))
+        sums.append(np.log(np.sum(np.exp(list(of_all.values())))))
+    return inputs, transitions, lengths, best, sums
+
+
+def chain_score(scores, transitions, tags):
+    of_places = sum(scores[place, tag] for place, tag in enumerate(tags))
+    return of_places + sum(transitions[pair] for pair in itertools.pairwise(tags))
+
+
+def test_a_random_fields_likelihood_is_that_over_all_sequences(in_graph, chain):
+    inputs, transitions, lengths, best, sums = chain
+    padded = [[*tags, 2, 2, 2][:4] for tags in best]
+    likelihood, _ = contrib_crf.crf_log_likelihood(tf.constant(inputs), padded, lengths, tf.constant(transitions))
+    expected = [chain_score(inputs[i], transitions, best[i]) - sums[i] for i in range(3)]
+    with tf.compat.v1.Session() as session:
+        np.testing.assert_allclose(session.run(likelihood), expected, rtol=1e-9)
+
+
+def test_a_random_fields_best_sequence_is_that_of_all_sequences(in_graph, chain):
+    inputs, transitions, lengths, best, _ = chain
+    decoded = contrib_crf.crf_decode(tf.constant(inputs), tf.constant(transitions), lengths)
+    with tf.compat.v1.Session() as session:
+        tags, score = session.run(decoded)
+    assert tags.tolist() == [[*sequence, 0, 0, 0][:4] for sequence in best]
+    np.testing.assert_allclose(score, [chain_score(inputs[i], transitions, best[i]) for i in range(3)], rtol=1e-9)
+    assert contrib_crf.viterbi_decode(inputs[0], transitions) == (list(best[0]), pytest.approx(score[0]))
+
+
+def test_a_random_field_learns_its_transitions(in_graph):
+    inputs = tf.constant(np.zeros([2, 1, 3], np.float32))
+    likelihood, transitions = contrib_crf.crf_log_likelihood(tf.concat([inputs] * 3, 1), [[0, 1, 2]] * 2, [3, 2])
+    assert (transitions.op.name, transitions.shape) == ("transitions", [3, 3])
+    (gradient,) = tf.gradients(likelihood, transitions)
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        assert session.run(gradient)[0, 1] > 0 > session.run(gradient)[1, 0]
