@@ -55,13 +55,13 @@ _EXPERIMENTAL = {
 _NUMPY_INPUTS = _of(f"{_LEGACY}.array_inputs", "numpy_input_fn")
 _PANDAS_INPUTS = _of(f"{_LEGACY}.array_inputs", "pandas_input_fn")
 _INPUTS = Row({**_NUMPY_INPUTS, **_PANDAS_INPUTS})
-_HOOKS = _train(
+_LOGGING_HOOK = _of(f"{_LEGACY}.logging_hook", "LoggingTensorHook")
+_HOOKS = _LOGGING_HOOK | _train(
     "CheckpointSaverHook",
     "CheckpointSaverListener",
     "FeedFnHook",
     "FinalOpsHook",
     "GlobalStepWaiterHook",
-    "LoggingTensorHook",
     "NanLossDuringTrainingError",
     "NanTensorHook",
     "ProfilerHook",
@@ -354,7 +354,9 @@ MODULES: Mapping[str, Row] = {
         rest="tf_keras.api._v1.keras.__internal__.legacy.layers",
     ),
     "tensorflow.logging": Row(_of(f"{_LEGACY}.verbosity", "set_verbosity")),
+    "tensorflow.python.training.basic_session_run_hooks": Row(_LOGGING_HOOK),
     "tensorflow.summary": Row(_of(f"{_LEGACY}.summary_writer", "create_file_writer")),
+    "tensorflow.train": Row(_LOGGING_HOOK),
     "tensorflow.python.distribute.cluster_resolver": _RESOLVER,
     "tensorflow.python.distribute.cluster_resolver.tpu_cluster_resolver": _RESOLVER,
 }

@@ -243,7 +243,9 @@ def model_fn(features, labels, mode):
     assert outputs in {outputs} and by_variable[tf.trainable_variables()[0]] is not None
     optimizer = tf.train.GradientDescentOptimizer(rate)
     pairs = [(gradient, variable) for variable, gradient in by_variable.items()]
-    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=optimizer.apply_gradients(pairs, step))
+    hook = tf.train.LoggingTensorHook({"step": step, "loss": loss}, 1, formatter=lambda found: print(sorted(found)))
+    train_op = optimizer.apply_gradients(pairs, step)
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op, training_hooks=[hook])
 
 estimator = tf.estimator.Estimator(model_fn, sys.argv[1])
 estimator.train(lambda: tf.data.Dataset.from_tensors((tf.ones([8, 3]), tf.ones([8, 1]))).repeat(), steps=2)
@@ -251,9 +253,10 @@ print(sorted(name for name in estimator.get_variable_names()))
 """
 
 
-def test_tensors_and_variables_of_tensorflow_1_are_keys_of_a_dict(script, tmp_path, capsys):
+def test_tensors_and_variables_of_tensorflow_1_are_keys_of_a_dict_and_logged(script, tmp_path, capsys):
     assert run(script(MODEL), "--", tmp_path / "model") == 0
-    assert capsys.readouterr().out == "['dense/bias', 'dense/kernel', 'global_step']\n"
+    logged = "['loss', 'step']\n" * 2
+    assert capsys.readouterr().out == f"{logged}['dense/bias', 'dense/kernel', 'global_step']\n"
     with pytest.raises(TypeError, match="unhashable"):
         hash(tf.constant(1.0))
 
