@@ -10,7 +10,7 @@ class LoggingTensorHook(tf.compat.v1.train.LoggingTensorHook):
 
     def begin(self) -> None:
         """Reads the variables in the graph of the step."""
-        given: dict[Any, Any] = self._tensors
+        given: dict[Any, Any] = self.__dict__["_tensors"]
         self._tensors = {
             tag: tf.identity(value) if isinstance(value, tf.Variable) else value for tag, value in given.items()
         }
