@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import tensorflow as tf
+from absl import logging
 
 from trainer import model_directory
 from trainer.errors import UserError
@@ -16,7 +17,7 @@ def alone_in(model_dir: str) -> Iterator[None]:
     """Locks a local model_dir while the block runs; the lock ends with the process.
 
     The folder is made if need be, and removed if it is empty at the end: a mistake leaves nothing. Of a training by
-    several processes, the first one locks for all. In `gs://` nothing is locked.
+    several processes, the first one locks for all. Nothing is locked in `gs://`, and in a file system without locks.
 
     Raises:
       UserError: another training is at work there, or the place cannot be used.
@@ -45,6 +46,8 @@ def _lock(model_dir: str) -> Iterator[None]:
         except BlockingIOError as error:
             remedy = "wait for its end, or give another --model_dir"
             raise UserError("another training is at work here", where=model_dir, remedy=remedy) from error
+        except OSError as error:  # NFS and other network file systems cannot lock a folder
+            logging.debug("%s is not locked: %s", model_dir, error)
         yield
     finally:
         os.close(folder)

@@ -1,3 +1,7 @@
+import errno
+import fcntl
+import os
+
 import pytest
 
 from trainer.commands.sole_training import alone_in
@@ -32,3 +36,12 @@ def test_a_place_that_cannot_be_a_folder(tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "model"):
         with pytest.raises(UserError, match="cannot be used"), alone_in(str(place)):
             pass
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
+    def refuse(folder, operation):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # NFS, of a folder open for reading
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with alone_in(str(tmp_path / "model")):
+        assert (tmp_path / "model").exists()
