@@ -1,4 +1,4 @@
-"""Compiles one program in a process of its own: `python -m trainer.preflight.compile_worker DIRECTORY`.
+"""Compiles one program in a process of its own: `python -m trainer.preflight.compile_worker DIRECTORY CALLER_ID`.
 
 The TPU compiler wants its environment set before JAX starts, aborts the whole process on some programs, and cannot be
 interrupted. In a process of its own it does none of that to the caller, whose JAX may be using other devices.
@@ -8,10 +8,12 @@ The directory holds `program.mlirbc` and `request.json` (a `Request`); the worke
 `environment(directory)` returns, the compiler writes the scheduled program there; `scheduled_program` reads it.
 """
 
+import ctypes
 import dataclasses
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 from typing import Any
@@ -22,6 +24,7 @@ from trainer.errors import UserError
 PROGRAM_FILE = "program.mlirbc"
 REQUEST_FILE = "request.json"
 RESULT_FILE = "result.json"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h; the compiler is there for Linux alone
 _DUMP_DIRECTORY = "dump"
 _SCHEDULED_FILES = f"{_DUMP_DIRECTORY}/*.jit_*.after_codegen.txt"
 
@@ -80,14 +83,22 @@ def scheduled_program(directory: pathlib.Path) -> str:
     return largest.read_text()
 
 
-def main(directory: pathlib.Path) -> None:
-    """Compiles the program in `directory`."""
+def main(directory: pathlib.Path, caller_id: int) -> None:
+    """Compiles the program in `directory` for the process `caller_id`, as long as that one lives."""
+    _end_with_caller(caller_id)
     request = Request(**json.loads((directory / REQUEST_FILE).read_text()))
     try:
         result = dataclasses.asdict(_compile(directory, request))
     except Exception as error:  # the caller decides which of them are the user's to mend
         result = {"error": str(error)}
     (directory / RESULT_FILE).write_text(json.dumps(result))
+
+
+def _end_with_caller(caller_id: int) -> None:
+    """Asks Linux to kill this process when its caller ends, however that happens: nobody would read the answer."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != caller_id:
+        sys.exit("the caller has ended")
 
 
 def _compile(directory: pathlib.Path, request: Request) -> CompilerFigures:
@@ -116,4 +127,4 @@ def figures(compiled: Any, compile_secs: float) -> CompilerFigures:
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), caller_id=int(sys.argv[2]))

@@ -150,7 +150,7 @@ def _compile_in_process(step: StepToCompile, topology: tpu_topology.Topology, pr
 
 
 def _run_worker(directory: pathlib.Path, topology: tpu_topology.Topology, progress: Progress) -> None:
-    command = [sys.executable, "-m", compile_worker.__name__, str(directory)]
+    command = [sys.executable, "-m", compile_worker.__name__, str(directory), str(os.getpid())]
     environment = compile_worker.environment(directory)
     log = directory / "stderr.txt"
     with log.open("w") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:
@@ -158,6 +158,7 @@ def _run_worker(directory: pathlib.Path, topology: tpu_topology.Topology, progre
             _wait(process, progress)
         except BaseException:  # Ctrl-C among them: the compiler does not answer it
             process.kill()
+            process.wait()
             raise
     if process.returncode != 0:
         last_words = _last_words(log.read_text(errors="replace"))

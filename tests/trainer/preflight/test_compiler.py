@@ -1,5 +1,11 @@
 import dataclasses
 import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -58,6 +64,41 @@ def test_a_compilation_is_remembered(tmp_path):
     entry.write_text(entry.read_text()[:100])
     anew = tpu_compiler.compile(step_program(), topology.parse("v5e"))
     assert (anew.is_from_cache, anew.traffic) == (False, first.traffic)
+
+
+CALLER = """
+import pathlib, sys
+from trainer.engine import topology
+from trainer.preflight import compiler
+from tests.trainer.preflight.test_compiler import step_program
+start = lambda secs: print("compiling", flush=True)
+compiler.TpuCompiler(pathlib.Path(sys.argv[1]), progress=start).compile(step_program(), topology.parse("v5e"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_compiler_outlives_its_caller(tmp_path, signal_number):
+    command = [sys.executable, "-c", CALLER, str(tmp_path / "cache")]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as caller:
+        assert caller.stdout.readline() == b"compiling\n"
+        (worker,) = pathlib.Path(f"/proc/{caller.pid}/task/{caller.pid}/children").read_text().split()
+        while b"compile_worker" not in pathlib.Path(f"/proc/{worker}/cmdline").read_bytes():
+            time.sleep(0.01)
+        caller.send_signal(signal_number)
+    deadline_secs = time.monotonic() + 60
+    while is_running(worker) and time.monotonic() < deadline_secs:
+        time.sleep(0.1)
+    assert not is_running(worker)
+    assert not list(tmp_path.rglob(compile_worker.RESULT_FILE)), "it went on"
+
+
+def is_running(process_id: str) -> bool:
+    try:
+        return pathlib.Path(f"/proc/{process_id}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.slow
