@@ -1,7 +1,9 @@
 """The main job through its commands, on real digits: convert, train, resume, evaluate, export, predict."""
 
+import contextlib
 import csv
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -218,6 +220,25 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(dataset, tmp_path, 
     num_epochs = reached // 15 + 2
     assert run(*words, f"--train_epochs={num_epochs}") == 0
     assert checkpoint_steps(model_dir)[-1] > reached
+
+
+def test_on_a_terminal_messages_have_a_line_of_their_own(dataset, tmp_path):
+    words = ["train", str(dataset), f"--model_dir={tmp_path / 'model'}", *SETTINGS, "--log_every_steps=1"]
+    terminal, its_end = os.openpty()
+    command = [sys.executable, "-m", "trainer.task", *words, "--train_epochs=400"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=its_end) as process:
+        os.close(its_end)
+        shown, is_interrupted = b"", False
+        with contextlib.suppress(OSError):  # how a terminal says that the program has ended
+            while part := os.read(terminal, 4096):
+                shown += part
+                if b"loss" in shown and not is_interrupted:
+                    process.send_signal(signal.SIGINT)
+                    is_interrupted = True
+    os.close(terminal)
+    assert process.returncode == 130
+    message = next(line for line in shown.split(b"\n") if b"SIGINT received" in line)
+    assert b"loss" not in message
 
 
 def test_a_killed_conversion_leaves_nothing_and_the_next_one_is_complete(images, tmp_path):

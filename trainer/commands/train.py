@@ -1,5 +1,6 @@
 """`tpu-images train DATASET --model_dir=DIR`: trains, or goes on training, and evaluates as it goes."""
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -43,24 +44,29 @@ def main(argv: Sequence[str]) -> int:
     metrics, speed = _train(experiment, dataset, cloud.tensorboard_dir)
     cloud_environment.report_metrics(cloud, _scalars(metrics), experiment.num_train_steps)
     print("\n" + evaluation_report.text(metrics, experiment.record.class_names))
-    reached = int(metrics["global_step"])
-    if reached > experiment.num_train_steps:
-        epochs = format_value(wanted.loop.train_epochs)
-        print(f"\nnothing to train: step {reached:,} was reached before; --train_epochs={epochs} ends earlier")
+    _tell_if_nothing_was_trained(experiment, int(metrics["global_step"]))
     if cloud.export_dir:
         print(f"\nexported to {experiments.export(experiment, dataset, cloud.export_dir).export_dir}")
-    summary.show(
-        f"trained on {arguments.dataset}",
-        {
-            "steps": reached,
-            "split": wanted.input.eval_split,
-            "accuracy": float(metrics["top_1_accuracy"]),
-            **speed,
-            "model_dir": model_dir,
-        },
-        arguments.summary_file,
-    )
+    summary.show(f"trained on {arguments.dataset}", _summary(experiment, metrics, speed), arguments.summary_file)
     return 0
+
+
+def _tell_if_nothing_was_trained(experiment: "Experiment", reached_step: int) -> None:
+    if reached_step > experiment.num_train_steps:
+        epochs = format_value(experiment.config.loop.train_epochs)
+        print(f"\nnothing to train: step {reached_step:,} was reached before; --train_epochs={epochs} ends earlier")
+
+
+def _summary(
+    experiment: "Experiment", metrics: Mapping[str, Any], speed: Mapping[str, float | None]
+) -> Mapping[str, Any]:
+    return {
+        "steps": int(metrics["global_step"]),
+        "split": experiment.config.input.eval_split,
+        "accuracy": float(metrics["top_1_accuracy"]),
+        **speed,
+        "model_dir": experiment.model_dir,
+    }
 
 
 def _train(
@@ -80,10 +86,11 @@ def _train(
             watcher.show_evaluation(int(metrics["global_step"]), metrics)
 
     started_secs = time.monotonic()
-    with alone_in(experiment.model_dir):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(alone_in(experiment.model_dir))
+        for watcher in watchers:
+            stack.callback(watcher.close)
         metrics = experiments.train_and_evaluate(experiment, dataset, hooks=watchers, on_evaluation=show_evaluation)
-    for watcher in watchers:
-        watcher.close()
     return metrics, {
         "elapsed_secs": time.monotonic() - started_secs,
         "images_per_sec": progress.mean_images_per_sec,

@@ -1,9 +1,12 @@
 """What `train` shows while it runs: one line with step, loss, images per second and time left; one per evaluation."""
 
+import logging
 import math
 import sys
 from collections.abc import Mapping
 from typing import Any
+
+from absl import logging as absl_logging
 
 from trainer.commands import evaluation_report, terminal
 from trainer.estimator.hooks import Progress, ProgressHook
@@ -19,6 +22,8 @@ class TrainingProgress(ProgressHook):
         self._num_images = 0.0
         self._training_secs = 0.0
         self._previous_step: int | None = None
+        self._log_watcher = _LogWatcher(self._line)
+        absl_logging.get_absl_logger().addHandler(self._log_watcher)
 
     @property
     def mean_images_per_sec(self) -> float | None:
@@ -41,8 +46,9 @@ class TrainingProgress(ProgressHook):
         )
 
     def close(self) -> None:
-        """Ends the line."""
+        """Ends the line, and the watch over the log."""
         self._line.close()
+        absl_logging.get_absl_logger().removeHandler(self._log_watcher)
 
     def _measure(self, progress: Progress) -> None:
         if self._previous_step is not None and progress.steps_per_sec:
@@ -50,6 +56,19 @@ class TrainingProgress(ProgressHook):
             self._training_secs += num_steps / progress.steps_per_sec
             self._num_images += num_steps * self._experiment.config.loop.global_batch_size
         self._previous_step = progress.step
+
+
+class _LogWatcher(logging.Handler):
+    """Ends the progress line before something is logged, which would else continue it."""
+
+    def __init__(self, line: terminal.ProgressLine):
+        super().__init__()
+        self._line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints nothing itself."""
+        del record
+        self._line.close()
 
 
 def progress_text(progress: Progress, num_train_steps: int, steps_per_epoch: float) -> str:
