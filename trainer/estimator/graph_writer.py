@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 v1 = tf.compat.v1
 
@@ -137,8 +138,11 @@ class _Imported:
         taken = {operation.name for operation in self._graph.get_operations()}
         names_are_free = taken.isdisjoint(node.name for node in definition.node)
         self._prefix = "" if names_are_free else f"{self._graph.unique_name(name, mark_as_used=False)}/"
+        fillers: list[tf.Operation] = []
         captured = {
-            id(external): copies[id(external)].handle if id(external) in copies else _captured(external, internal)
+            id(external): copies[id(external)].handle
+            if id(external) in copies
+            else _captured(external, internal, fillers)
             for external, internal in source.captures
         }
         tf.graph_util.import_graph_def(
@@ -146,7 +150,9 @@ class _Imported:
             {internal: captured[id(external)] for internal, external in captures.items()},
             name=self._prefix.rstrip("/"),
         )
-        self.initializers = [self._graph.get_operation_by_name(self._prefix + one.name) for one in cut.initializers]
+        self.initializers = fillers + [
+            self._graph.get_operation_by_name(self._prefix + one.name) for one in cut.initializers
+        ]
         self.assets = [captured[id(asset)] if id(asset) in captured else self._here(asset) for asset in cut.assets]
 
     def definition(self, signature: Signature) -> Any:
@@ -194,19 +200,30 @@ def _portable_definition(graph: tf.Graph, captures: Collection[str], not_awaited
     return definition
 
 
-def _captured(external: tf.Tensor, internal: tf.Tensor) -> tf.Tensor:
-    """Returns what stands in the default graph for a captured tensor that is no variable."""
+def _captured(external: tf.Tensor, internal: tf.Tensor, fillers: list[tf.Operation]) -> tf.Tensor:
+    """Returns what stands in the default graph for a captured tensor that is no variable.
+
+    A lookup table that was filled before is filled with the same by an operation that is added to `fillers`.
+    """
     if external.dtype not in (tf.resource, tf.variant):
         return tf.constant(external.numpy())
     consumers = {consumer.type: consumer for consumer in internal.consumers()}
     lookup = consumers.get("LookupTableFindV2")
-    if lookup is None or _FILLERS_OF_TABLES.isdisjoint(consumers):
+    if lookup is None:
         raise ValueError(
-            f"a {external.dtype.name} cannot be exported: it is neither a variable, nor a constant, nor a lookup table "
-            f"that serving_input_receiver_fn or model_fn makes itself and fills with fixed values"
+            f"a {external.dtype.name} cannot be exported: it is neither a variable, nor a constant, nor a lookup table"
         )
+    types = lookup.get_attr("Tin"), lookup.get_attr("Tout")
     # Tables are shared by name in a whole process: two SavedModels must not meet.
-    name = f"table_{uuid.uuid4()}"
-    return tf.raw_ops.HashTableV2(
-        key_dtype=lookup.get_attr("Tin"), value_dtype=lookup.get_attr("Tout"), shared_name=name
-    )
+    table = tf.raw_ops.HashTableV2(key_dtype=types[0], value_dtype=types[1], shared_name=f"table_{uuid.uuid4()}")
+    if _FILLERS_OF_TABLES.isdisjoint(consumers):
+        fillers.append(tf.raw_ops.InitializeTableV2(table_handle=table, **_content(external, *types)))
+    return table
+
+
+def _content(table: tf.Tensor, key_type: tf.DType, value_type: tf.DType) -> dict[str, tf.Tensor]:
+    """Returns the keys and the values of a table outside the graph, as constants of the default graph."""
+    with context.eager_mode():
+        found = tf.raw_ops.LookupTableExportV2(table_handle=table, Tkeys=key_type, Tvalues=value_type)
+        keys, values = (tensor.numpy() for tensor in found)
+    return {"keys": tf.constant(keys, key_type), "values": tf.constant(values, value_type)}

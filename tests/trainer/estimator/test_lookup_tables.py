@@ -101,11 +101,36 @@ def test_a_table_of_the_receiver_is_exported(make_table, tmp_path):
     check(export_dir, estimator.get_variable_value("weights"))
 
 
-def test_a_table_made_elsewhere_is_not_exported(make_table, tmp_path):
-    estimator = programs.make_estimator(tmp_path / "model", weighing_model_fn(tf.identity))
+def trained_on_ids(directory):
+    estimator = programs.make_estimator(directory, weighing_model_fn(tf.identity))
     estimator.train(lambda params: of_words(params).map(lambda _, labels: (IDS, labels)), max_steps=1)
-    with pytest.raises(ValueError, match="nor a lookup table that serving_input_receiver_fn or model_fn makes itself"):
-        estimator.export_saved_model(str(tmp_path / "export"), receiver_of_words(make_table().lookup))
+    return estimator
+
+
+def test_a_table_made_elsewhere_is_exported_with_what_it_holds(make_table, tmp_path):
+    estimator = trained_on_ids(tmp_path / "model")
+    export_dir = estimator.export_saved_model(str(tmp_path / "export"), receiver_of_words(make_table().lookup))
+    (tmp_path / "words.txt").unlink(missing_ok=True)
+    check(export_dir, estimator.get_variable_value("weights"))
+
+
+def test_a_table_of_a_feature_column_is_exported(tmp_path):
+    column = tf.feature_column.categorical_column_with_vocabulary_list("words", ["a", "b", "c"], num_oov_buckets=1)
+
+    def ids_of(words):
+        return tf.argmax(v1.feature_column.input_layer({"words": words}, tf.feature_column.indicator_column(column)), 1)
+
+    estimator = trained_on_ids(tmp_path / "model")
+    export_dir = estimator.export_saved_model(str(tmp_path / "export"), receiver_of_words(ids_of))
+    check(export_dir, estimator.get_variable_value("weights"))
+
+
+def test_a_resource_that_is_no_table_is_not_exported(tmp_path):
+    queue = tf.queue.FIFOQueue(1, tf.int32)
+    estimator = trained_on_ids(tmp_path / "model")
+    receiver_fn = receiver_of_words(lambda words: tf.strings.length(words) * queue.size())
+    with pytest.raises(ValueError, match="neither a variable, nor a constant, nor a lookup table"):
+        estimator.export_saved_model(str(tmp_path / "export"), receiver_fn)
     assert not (tmp_path / "export").exists()
 
 
@@ -122,12 +147,12 @@ def test_an_accelerator_has_no_tables(tmp_path):
         next(other.predict(programs.input_fn))
 
 
-def test_a_table_of_a_keras_layer_is_not_exported(tmp_path):
-    estimator = programs.make_estimator(tmp_path / "model", weighing_model_fn(tf.identity))
-    estimator.train(lambda params: of_words(params).map(lambda _, labels: (IDS, labels)), max_steps=1)
+def test_a_table_of_a_keras_layer_is_exported(tmp_path):
+    def ids_of(words):
+        # The layer's ids start with the one for words that it does not know.
+        ids = keras.layers.StringLookup(vocabulary=["a", "b", "c"])(words)
+        return (ids + 3) % 4
 
-    def lookup(words):
-        return keras.layers.StringLookup(vocabulary=["a", "b", "c"])(words)
-
-    with pytest.raises(ValueError, match="nor a lookup table that serving_input_receiver_fn or model_fn makes itself"):
-        estimator.export_saved_model(str(tmp_path / "export"), receiver_of_words(lookup))
+    estimator = trained_on_ids(tmp_path / "model")
+    export_dir = estimator.export_saved_model(str(tmp_path / "export"), receiver_of_words(ids_of))
+    check(export_dir, estimator.get_variable_value("weights"))
