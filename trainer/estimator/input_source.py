@@ -54,6 +54,7 @@ def call(input_fn: Callable[..., Any], offered: Mapping[str, Any], seed: int | N
 
     Raises:
       TypeError: it returned something else.
+      ValueError: it returned neither features nor a pair.
     """
     graph = tf.Graph()
     graph.seed = seed
@@ -64,12 +65,16 @@ def call(input_fn: Callable[..., Any], offered: Mapping[str, Any], seed: int | N
     except _NEEDS_EAGER_EXECUTION as error:
         logging.debug("input_fn is called eagerly, because in a graph it fails: %s", error)
         return _call_eagerly(input_fn, offered)
-    return _from_dataset(graph, result) if isinstance(result, tf.data.Dataset) else _from_tensors(graph, result)
+    if not isinstance(result, tf.data.Dataset):
+        return _from_tensors(graph, result)
+    _check_pair(result.element_spec)
+    return _from_dataset(graph, result)
 
 
 def _call_eagerly(input_fn: Callable[..., Any], offered: Mapping[str, Any]) -> BatchStream:
     result = calls.with_accepted(input_fn, offered)
     if isinstance(result, tf.data.Dataset):
+        _check_pair(result.element_spec)
         return BatchStream(result)
     raise TypeError(
         f"input_fn must return a tf.data.Dataset when it executes eagerly, got {type(result).__name__}; "
@@ -128,12 +133,19 @@ def _pair(result: Any) -> Any:
     """Returns `(features, labels)`, or features alone."""
     if result is None:
         raise ValueError("input_fn returned None; return a tf.data.Dataset of (features, labels), or such tensors")
+    _check_pair(result)
     if not isinstance(result, (list, tuple)):
         return result
-    if len(result) != 2:
-        raise ValueError(f"input_fn should return (features, labels) as a len 2 tuple, got {len(result)} elements")
     features, labels = result
     return features if labels is None else (features, labels)
+
+
+def _check_pair(result: Any) -> None:
+    if isinstance(result, (list, tuple)) and len(result) != 2:
+        raise ValueError(
+            f"input_fn should return (features, labels) as a len 2 tuple, got {len(result)} elements; "
+            f"name several features in a dict"
+        )
 
 
 def _as_tensor(value: Any) -> Any:

@@ -129,6 +129,15 @@ def test_three_values_are_refused():
         input_source.call(lambda: (tf.constant(1),) * 3, {})
 
 
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_a_dataset_of_neither_features_nor_pairs_is_refused(num_parts):
+    def input_fn():
+        return tf.data.Dataset.from_tensors((tf.constant(1),) * num_parts)
+
+    with pytest.raises(ValueError, match=rf"as a len 2 tuple, got {num_parts} elements; name several features"):
+        input_source.call(input_fn, {})
+
+
 def test_nothing_is_refused():
     with pytest.raises(ValueError, match="input_fn returned None; return a"):
         input_source.call(lambda: None, {})
