@@ -18,7 +18,7 @@ DEFAULT_SECS = 60
 
 
 class EarlyStoppingHook(SessionRunHook):
-    """Asks now and then whether to stop."""
+    """Asks whether to stop: after the first step, because a training may be started again, then now and then."""
 
     def __init__(self, should_stop_fn: Callable[[], bool], run_every_secs: float | None, run_every_steps: int | None):
         self._should_stop_fn = should_stop_fn
@@ -28,7 +28,7 @@ class EarlyStoppingHook(SessionRunHook):
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Asks when it is time."""
         self._num_steps += 1
-        if not self._cadence.is_due(self._num_steps):
+        if self._num_steps > 1 and not self._cadence.is_due(self._num_steps):
             return
         self._cadence.restart(self._num_steps)
         if self._should_stop_fn():
@@ -51,6 +51,8 @@ def make_early_stopping_hook(
     """
     if not hasattr(estimator, "train"):
         raise TypeError(f"`estimator` must have type `Estimator`, got {type(estimator).__name__}")
+    if not callable(should_stop_fn):
+        raise TypeError(f"`should_stop_fn` must be callable, got {should_stop_fn!r}")
     if run_every_secs is not None and run_every_steps is not None:
         raise ValueError("Only one of `run_every_secs` and `run_every_steps` must be set")
     if run_every_secs is None and run_every_steps is None:

@@ -211,13 +211,21 @@ def test_early_stopping_asks_every_so_many_steps(tmp_path):
     estimator = programs.make_estimator(tmp_path)
     hook = make_early_stopping_hook(estimator, lambda: next(answers), run_every_secs=None, run_every_steps=3)
     estimator.train(programs.input_fn, max_steps=50, hooks=[hook])
-    assert global_step(estimator) == 9
+    # After the first, fourth and seventh, as in TensorFlow 1.
+    assert global_step(estimator) == 7
+
+
+def test_a_training_that_had_stopped_early_stops_at_once_when_it_is_started_again(tmp_path):
+    estimator = programs.make_estimator(tmp_path)
+    estimator.train(programs.input_fn, max_steps=50, hooks=[make_early_stopping_hook(estimator, lambda: True)])
+    assert global_step(estimator) == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"estimator": object()}, TypeError, "`estimator` must have type"),
+        ({"should_stop_fn": True}, TypeError, "`should_stop_fn` must be callable, got True"),
         ({"run_every_steps": 1}, ValueError, "Only one of"),
         ({"run_every_secs": None}, ValueError, "One of"),
     ],
