@@ -1,6 +1,7 @@
 """What training, evaluation, prediction and export of one model share."""
 
 import contextlib
+import copy
 import functools
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -191,7 +192,8 @@ class Model:
 
     def call_model_fn(self, features: Any, labels: Any, mode: str, deployment: Deployment) -> Any:
         """Calls the model_fn with the parameters that it gets in a deployment; returns its spec."""
-        params = self.params
+        # What a program does to its parameters is for this call alone.
+        params = copy.deepcopy(self.params)
         if self._injects_params:
             params = parameters.injected(
                 params,
@@ -207,7 +209,7 @@ class Model:
             raise AttributeError(f"{error} {_KERAS_2_REMEDY}") from error
 
     def _input_arguments(self, deployment: Deployment, mode: str, call: int, start_step: int) -> Mapping[str, Any]:
-        params = {} if self.params is None else self.params
+        params = {} if self.params is None else copy.deepcopy(self.params)
         if self._injects_params:
             params = parameters.injected(
                 params,

@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -209,6 +210,37 @@ def test_config_and_params_are_copies(tmp_path):
     assert estimator.params == {"list": [1]}
     assert estimator.config is not estimator.config
     assert copy.deepcopy(estimator.config).model_dir == estimator.model_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_what_a_program_does_to_its_params_is_for_that_call_alone(tmp_path, is_plain):
+    seen = []
+
+    def note(params):
+        seen.append(len(params["list"]))
+        params["list"].append(2)
+        params["own"] = 1
+        return params
+
+    def input_fn(mode, params):
+        return programs.input_fn(mode, {"batch_size": 4, **note(params)})
+
+    def model_fn(features, labels, mode, params):
+        note(params)
+        return (programs.plain_model_fn if is_plain else functools.partial(programs.model_fn, params=params))(
+            features, labels, mode
+        )
+
+    params = {"list": [1]}
+    estimator = (
+        Estimator(model_fn, str(tmp_path), params=params)
+        if is_plain
+        else programs.make_estimator(tmp_path, model_fn, params=params)
+    )
+    estimator.train(input_fn, steps=1)
+    estimator.evaluate(input_fn)
+    assert seen == [1] * 4
+    assert estimator.params == {"list": [1]}
 
 
 @pytest.mark.parametrize("name", ["run[1]", "run\\1"])
