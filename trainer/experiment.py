@@ -26,8 +26,9 @@ from trainer.export.trained_classifier import TrainedClassifier
 from trainer.model_directory import ModelRecord
 from trainer.models import classifier, registry
 
-_PREDICT_BATCH_SIZE = 64
 _NUM_EXPORT_CHECK_IMAGES = 128
+# How a disk, a quota or a limit of the process says that nothing more can be written.
+_FULL_DISK_WORDS = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +144,7 @@ def make_estimator(experiment: Experiment) -> TPUEstimator:
         use_tpu=device.use_tpu,
         train_batch_size=loop.global_batch_size,
         eval_batch_size=loop.eval_global_batch_size,
-        predict_batch_size=_PREDICT_BATCH_SIZE,
+        predict_batch_size=loop.eval_global_batch_size,  # one that divides among the replicas
     )
 
 
@@ -195,9 +196,9 @@ def train_and_evaluate(
 def _full_disk_told(model_dir: str) -> Iterator[None]:
     try:
         yield
-    except tf.errors.ResourceExhaustedError as error:
-        if "No space left on device" not in error.message:
-            raise  # memory, of the device for instance
+    except tf.errors.OpError as error:
+        if not any(words in error.message for words in _FULL_DISK_WORDS):
+            raise  # memory of the device, for instance
         remedy = "make room, and run the same command again: a training goes on from the last checkpoint"
         raise UserError("the disk is full", where=model_dir, remedy=remedy) from error
 

@@ -222,6 +222,12 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(dataset, tmp_path, 
     assert checkpoint_steps(model_dir)[-1] > reached
 
 
+def test_six_replicas_train_and_export(dataset, tmp_path):
+    words = [f"--model_dir={tmp_path / 'model'}", *SETTINGS, "--tpu=mock:6", "--global_batch_size=12"]
+    assert run("train", dataset, *words, "--eval_global_batch_size=12", "--train_epochs=0.1") == 0
+    assert run("export", f"--model_dir={tmp_path / 'model'}") == 0
+
+
 def test_on_a_terminal_messages_have_a_line_of_their_own(dataset, tmp_path):
     words = ["train", str(dataset), f"--model_dir={tmp_path / 'model'}", *SETTINGS, "--log_every_steps=1"]
     terminal, its_end = os.openpty()

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
@@ -121,6 +123,16 @@ def test_a_full_disk(dataset, tmp_path):
     planned = experiment.plan(opened, str(tmp_path / "model"), config)
     with pytest.raises(UserError, match="model: the disk is full; make room, and run the same command again"):
         experiment.train_and_evaluate(planned, opened, on_evaluation=fill)
+
+
+def test_a_limit_of_the_process_is_told_as_a_full_disk(dataset, tmp_path):
+    words = ["train", str(dataset), f"--model_dir={tmp_path / 'model'}", *SETTINGS, "--train_epochs=1"]
+    program = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+    program += "from trainer import task; sys.exit(task.main())"
+    finished = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    assert "model: the disk is full; make room" in finished.stderr.splitlines()[-1]
+    assert "Traceback" not in finished.stderr
 
 
 def test_a_model_that_is_not_there(capsys, tmp_path):
