@@ -2,7 +2,8 @@
 
 import posixpath
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from preprocessing.command_line import CommandParser, folder_to_write
 from trainer.commands import evaluation_report, summary
@@ -29,20 +30,23 @@ def main(argv: Sequence[str]) -> int:
     results_path = posixpath.join(results_dir, "metrics.json")
     model_directory.write_text(results_path, evaluation_report.to_json(metrics, class_names))
     print(evaluation_report.text(metrics, class_names))
-    summary.show(
-        f"{arguments.split} split of {dataset.path}",
-        {
-            "examples": num_examples,
-            "accuracy": float(metrics["top_1_accuracy"]),
-            **{name: float(metrics[name]) for name in evaluation_report.top_k_names(metrics)},
-            "loss": float(metrics["mean_loss"]),
-            "global_step": int(metrics["global_step"]),
-            "images_per_sec": num_examples / elapsed_secs,
-            "results": results_path,
-        },
-        arguments.summary_file,
-    )
+    values = {
+        "examples": num_examples,
+        **_measured(metrics),
+        "images_per_sec": num_examples / elapsed_secs,
+        "results": results_path,
+    }
+    summary.show(f"{arguments.split} split of {dataset.path}", values, arguments.summary_file)
     return 0
+
+
+def _measured(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "accuracy": float(metrics["top_1_accuracy"]),
+        **{name: float(metrics[name]) for name in evaluation_report.top_k_names(metrics)},
+        "loss": float(metrics["mean_loss"]),
+        "global_step": int(metrics["global_step"]),
+    }
 
 
 def _parser() -> CommandParser:
