@@ -6,12 +6,13 @@ run. What TensorFlow 1 code expects of its graph is there: collections, `get_var
 
 import contextlib
 import dataclasses
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function.polymorphic_function import OptionalXlaContext
-from tensorflow.python.framework import func_graph
+from tensorflow.python.framework import func_graph, ops
 
 from trainer import replica
 from trainer.engine import keras_seeds, randomness, subgraph, tpu_functions
@@ -65,6 +66,19 @@ class StepProgram:
     is_per_replica: tuple[bool, ...]
     payload: Any
     trace: "StepTrace"
+
+    def dismantle(self) -> None:
+        """Frees the program, its trace and the trace's variables, none of which can be used afterwards.
+
+        Python cannot: operations and graphs hold one another where its garbage collector does not see it, and
+        TensorFlow keeps each custom gradient, with the variables around it, for ever.
+        """
+        for graph in (self.concrete_function.graph, self.trace.graph):
+            for operation in graph.get_operations():
+                gradient = operation.node_def.attr.get("_gradient_op_type")
+                ops.gradient_registry._registry.pop(gradient and tf.compat.as_str(gradient.s), None)
+            func_graph.dismantle_func_graph(graph)
+        gc.collect()  # variables are large, and few objects: it would not run by itself
 
     def pack_outputs(self, flat_outputs: Sequence[Any]) -> Any:
         """Returns flat outputs as `{"replicated": ..., "per_replica": ...}`."""

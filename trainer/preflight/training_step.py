@@ -47,7 +47,10 @@ class TrainingStep:
         program = model_programs.ModelPrograms(self._call).trace(ModeKeys.TRAIN, batch_spec, deployment)
         interface = pjrt_step.StepInterface(len(program.batch_specs), program.is_per_replica)
         names = tuple(variable.name.partition(":")[0] for variable in program.variables)
-        return StepToCompile(pjrt_engine.lower(program), interface, num_replicas, names)
+        try:
+            return StepToCompile(pjrt_engine.lower(program), interface, num_replicas, names)
+        finally:
+            program.dismantle()
 
     def _call(self, features: Any, labels: Any, mode: str, deployment: Deployment) -> Any:
         params = parameters.injected(

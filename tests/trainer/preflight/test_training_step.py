@@ -1,8 +1,11 @@
+import contextlib
 import dataclasses
+import gc
 
 import numpy as np
 import pytest
 
+from trainer.engine.variables import StoredVariable
 from trainer.errors import UserError
 
 
@@ -18,6 +21,21 @@ def test_inputs_are_the_batch_of_one_replica_then_the_state(training_step):
 def test_the_same_step_has_the_same_digest_and_another_batch_another(training_step):
     digests = [training_step.lower(size, num_replicas=2).program.digest for size in (16, 16, 32)]
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("is_offending", [False, True])
+def test_nothing_of_a_step_stays_in_memory(training_step, is_offending):
+    """A search for the largest batch lowers the step many times."""
+
+    def num_variables():
+        gc.collect()
+        return sum(isinstance(found, StoredVariable) for found in gc.get_objects())
+
+    before = num_variables()
+    step = dataclasses.replace(training_step, params={"width": 256, "offender": is_offending})
+    with pytest.raises(UserError) if is_offending else contextlib.nullcontext():
+        step.lower(per_replica_batch_size=8, num_replicas=2)
+    assert num_variables() == before
 
 
 def test_params_are_those_of_tpu_estimator(training_step):
