@@ -247,3 +247,25 @@ def test_layers_of_tensorflow_1_without_keras_2_say_what_to_do(tmp_path):
 
     with pytest.raises(AttributeError, match=r"not available with Keras 3\. .* set TF_USE_LEGACY_KERAS=1"):
         programs.make_estimator(tmp_path, model_fn).train(programs.input_fn, max_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("branch", "count"),
+    [
+        (lambda counter: tf.identity(counter.assign_add(1.0)), 3),
+        (lambda counter: (counter.assign_add(1.0), tf.constant(0.0))[1], 0),
+    ],
+    ids=["returned", "statement"],
+)
+def test_an_assignment_in_a_branch_runs_if_the_branch_returns_it(tmp_path, branch, count):
+    """So it is under the Estimator of TensorFlow 2.15."""
+
+    def model_fn(features, labels, mode, params):
+        counter = v1.get_variable("counter", [], initializer=v1.zeros_initializer(), trainable=False)
+        taken = tf.cond(tf.reduce_sum(labels**2) > 0, lambda: branch(counter), lambda: tf.constant(0.0))
+        spec = programs.model_fn(features, labels, mode, params)
+        return spec._replace(train_op=tf.group(spec.train_op, taken))
+
+    estimator = programs.make_estimator(tmp_path, model_fn)
+    estimator.train(programs.input_fn, max_steps=3)
+    assert estimator.get_variable_value("counter") == count
