@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from preprocessing import paths, split, storage
 from preprocessing.errors import UserError
 from preprocessing.quarantine import QuarantinedRow, Reason, RejectedError, Stage, quarantined
-from preprocessing.rows import Row, require_known_label
+from preprocessing.rows import Row, require_distinct, require_known_label
 
 # Left behind by file managers; nobody means them as images.
 _IGNORED_FILES = ("Thumbs.db", "desktop.ini")
@@ -95,6 +95,7 @@ def _class_names(root: str, units: Sequence[tuple[str, str, str]], labels: tuple
     found = sorted({label for _, label, _ in units})
     if not found:
         raise UserError("the split folders hold no class folders", where=root)
+    require_distinct(found, where=root)
     filled = {label for folder, label, _ in units if next(visible_files(folder), None) is not None}
     for folder, label, _ in units:
         if labels is not None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from preprocessing import paths, split, storage
 from preprocessing.errors import UserError
 from preprocessing.quarantine import QuarantinedRow, Reason, RejectedError, Stage, quarantined
-from preprocessing.rows import Row, require_known_label
+from preprocessing.rows import Row, require_distinct, require_known_label
 
 _PATH_WORDS = (
     "path",
@@ -95,6 +95,7 @@ def open_manifest(manifest: str, labels: tuple[str, ...] | None, allowed_prefixe
     if not found:
         form = '{"path": ..., "label": ...}' if manifest.lower().endswith(_JSONL_SUFFIXES) else "path,label"
         raise UserError("lists no images", where=manifest, remedy=f"write lines of {form}")
+    require_distinct(sorted(found), where=manifest)
     rules = paths.PathRules.of(root, allowed_prefixes)
     return ManifestSource(manifest, rules, labels or tuple(sorted(found)), has_splits)
 

@@ -1,5 +1,6 @@
 """What every source gives: rows of image, label and split, and the class names."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -56,3 +57,14 @@ def require_known_label(label: str, labels: Sequence[str], where: str) -> None:
     if label not in labels:
         shown = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
         raise UserError(f"label {label!r} is not in --labels", where=where, remedy=f"the labels are {shown}")
+
+
+def require_distinct(labels: Sequence[str], where: str) -> None:
+    """Raises UserError when two labels read the same: Unicode spells accents in two ways, and Macs use the rarer one."""
+    seen: set[str] = set()
+    for label in labels:
+        composed = unicodedata.normalize("NFC", label)
+        if composed in seen:
+            what = f"two classes are called {label}, spelt in two of Unicode's ways"
+            raise UserError(what, where=where, remedy="spell both the same")
+        seen.add(composed)

@@ -54,6 +54,14 @@ def test_a_class_called_test_is_a_class_when_others_are_no_splits(root):
     assert not source.has_splits
 
 
+def test_two_spellings_of_one_class_are_a_mistake(root):
+    for name in ("M\u00f6we", "Mo\u0308we"):
+        (root / name).mkdir()
+        (root / name / "a.jpg").touch()
+    with pytest.raises(UserError, match="photos: two classes are called M\u00f6we, spelt in two"):
+        rows(root)
+
+
 def test_an_empty_class_is_a_mistake(root):
     (root / "bird").mkdir()
     (root / "bird" / ".hidden").touch()

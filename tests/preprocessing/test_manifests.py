@@ -118,6 +118,11 @@ def test_a_header_of_other_names_is_a_mistake_not_a_class(manifest):
         manifests.open_manifest(place, None, ())
 
 
+def test_two_spellings_of_one_class_are_a_mistake(manifest):
+    with pytest.raises(UserError, match="two classes are called"):
+        manifests.open_manifest(manifest("a.jpg,M\u00f6we\nb.jpg,Mo\u0308we\n"), None, ())
+
+
 def test_a_first_image_without_suffix_is_no_header(manifest, tmp_path):
     (tmp_path / "scan1").touch()
     assert manifests.open_manifest(manifest("scan1,cat\nscan2,dog\n"), None, ()).class_names == ("cat", "dog")
