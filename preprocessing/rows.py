@@ -60,7 +60,7 @@ def require_known_label(label: str, labels: Sequence[str], where: str) -> None:
 
 
 def require_distinct(labels: Sequence[str], where: str) -> None:
-    """Raises UserError when two labels read the same: Unicode spells accents in two ways, and Macs use the rarer one."""
+    """Raises UserError when two labels read the same: Unicode spells accents in two ways (NFC, NFD)."""
     seen: set[str] = set()
     for label in labels:
         composed = unicodedata.normalize("NFC", label)
