@@ -16,7 +16,7 @@ from absl import logging
 
 from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys, TPUEstimatorSpec
-from trainer.engine.step_program import StepProgram, StepResult
+from trainer.engine.step_program import StepProgram, StepResult, StepTrace
 from trainer.engine.tf_engine import TfEngine
 from trainer.estimator import evaluation_metrics, export_outputs, graph_writer, model_steps
 from trainer.estimator.directory_rename import rename_directory
@@ -155,12 +155,7 @@ def _cut(program: StepProgram) -> CutGraph:
     receiver, methods, trace = program.payload.receiver, program.payload.methods, program.trace
     alternatives = getattr(receiver, "receiver_tensors_alternatives", None) or {}
     inputs = {"": dict(receiver.receiver_tensors), **{f"{name}:": tensors for name, tensors in alternatives.items()}}
-    own = functools.partial(_in_trace, trace.graph)
-    with trace.graph.as_default():  # To put a ragged tensor together takes operations.
-        outputs = {
-            name: tf.nest.map_structure(own, dict(each), expand_composites=True)
-            for name, each in trace.result.per_replica.items()
-        }
+    outputs = _outputs(trace)
     targets = [target if isinstance(target, tf.Operation) else target.op for target in trace.result.targets]
     given = tf.nest.flatten(inputs[""], expand_composites=True)
     # What has a default value keeps it: whoever feeds it feeds a tensor inside the graph.
@@ -168,8 +163,8 @@ def _cut(program: StepProgram) -> CutGraph:
     instead = tf.nest.flatten(dict(alternatives), expand_composites=True)
     feeds = [*fed, *(tensor for tensor in instead if tensor.op.type == "Placeholder" and not _is_in(tensor, fed))]
     initializers = trace.table_initializers()
-    externals = {id(internal): external for external, internal in trace.graph.captures}
     assets = trace.graph.get_collection(tf.compat.v1.GraphKeys.ASSET_FILEPATHS)
+    externals = {id(internal): external for external, internal in trace.graph.captures}
     return CutGraph(
         trace.function(feeds, [outputs, given, instead, assets], [*targets, *initializers]),
         feeds,
@@ -181,6 +176,16 @@ def _cut(program: StepProgram) -> CutGraph:
         initializers,
         [externals.get(id(asset), asset) for asset in assets],
     )
+
+
+def _outputs(trace: StepTrace) -> dict[str, dict[str, Any]]:
+    """Returns the outputs of each signature, made by operations of the trace."""
+    own = functools.partial(_in_trace, trace.graph)
+    with trace.graph.as_default():  # To put a ragged tensor together takes operations.
+        return {
+            name: tf.nest.map_structure(own, dict(each), expand_composites=True)
+            for name, each in trace.result.per_replica.items()
+        }
 
 
 def _in_trace(graph: Any, tensor: Any) -> tf.Tensor:

@@ -96,13 +96,9 @@ def train_and_evaluate(
     Raises:
       ValueError: this task is a parameter server or a worker beside a chief.
     """
-    for name, value, kind in (
-        ("estimator", estimator, Estimator),
-        ("train_spec", train_spec, TrainSpec),
-        ("eval_spec", eval_spec, EvalSpec),
-    ):
-        if not isinstance(value, kind):
-            raise TypeError(f"`{name}` must have type `{kind.__name__}`, given {type(value).__name__}")
+    _check_kind("estimator", estimator, Estimator)
+    _check_kind("train_spec", train_spec, TrainSpec)
+    _check_kind("eval_spec", eval_spec, EvalSpec)
     rounds = EvaluationRounds(estimator, train_spec, eval_spec)
     task_type, cluster = estimator.config.task_type, estimator.config.cluster_spec.as_dict()
     if task_type == "evaluator":
@@ -220,6 +216,11 @@ class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
         """Evaluates the last checkpoint, whatever the throttle says."""
         del session, global_step_value
         self._rounds.run(is_final=True)
+
+
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"`{name}` must have type `{kind.__name__}`, given {type(value).__name__}")
 
 
 def _check_callable(input_fn: Any) -> None:
