@@ -68,7 +68,7 @@ def to_html(workload: Workload, verdicts: Sequence[Verdict]) -> str:
         workload=f"Batch of {workload.global_batch_size:,}; {workload.num_examples:,} images in all.",
         comparison=_comparison(verdicts),
         note=html.escape(estimate_note()),
-        details="\n".join(_details(verdict.topology, verdict.figures) for verdict in verdicts if verdict.figures),
+        details="\n".join(map(_details, verdicts)),
     )
 
 
@@ -142,13 +142,23 @@ def _row(cells: Iterable[str], tag: str = "td") -> str:
     return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
-def _details(topology: str, figures: CompiledFigures) -> str:
+def _details(verdict: Verdict) -> str:
+    figures, found = verdict.figures, verdict.largest_batch
+    parts = [_figures(figures)] if figures else []
+    if found:
+        batch = f"{found.per_replica_batch_size:,} on each device, found in {found.num_compilations} compilation(s)"
+        parts.insert(0, f"<p>Largest batch that fits: {batch}.</p>")
+    return f"<h2>{html.escape(verdict.topology)}</h2>{''.join(parts)}" if parts else ""
+
+
+def _figures(figures: CompiledFigures) -> str:
     rows = [
         _row((operation_layer(item.layer, item.is_backward), item.op_name, quantity(item.hbm_bytes, "B")))
         for item in figures.largest_operations
     ]
+    least = f"{quantity(figures.roofline_secs, 's')} ({figures.bound})"
     return (
-        f"<h2>{html.escape(topology)}</h2>{_memory_bar(figures)}"
+        f"<p>No step takes less than {least}; {figures.flops_per_byte:.0f} FLOP a byte.</p>{_memory_bar(figures)}"
         f"<table>{_row(('layer', 'operation', 'through HBM in a step'), 'th')}{''.join(rows)}</table>"
     )
 

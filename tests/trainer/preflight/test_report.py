@@ -49,6 +49,8 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(workload):
     page = report.to_html(workload, VERDICTS)
     assert "stem&lt;1&gt; (backward)" in page
     assert "&lt;too much&gt;" in page
+    assert "Largest batch that fits: 320 on each device, found in 4 compilation(s)" in page
+    assert "No step takes less than 15.1 ms (HBM bandwidth); 244 FLOP a byte." in page
     assert "http" not in page
     assert "src=" not in page
 
