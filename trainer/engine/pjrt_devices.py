@@ -62,7 +62,7 @@ def select(target: str) -> DeviceSet:
         return found
     raise UserError(
         f"JAX finds no {'TPU' if target == 'local' else 'GPU'} on this machine",
-        where="--tpu=local" if target == "local" else "--engine=pjrt",
+        where=f"--tpu={target}",
         remedy="install the extra for it (tpu or gpu) on a machine that has one, or try --tpu=mock:8 on the CPU",
     )
 

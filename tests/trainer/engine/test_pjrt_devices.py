@@ -22,7 +22,7 @@ def test_a_machine_with_cpus_alone_has_no_accelerator():
     ("target", "message"),
     [
         ("local", "--tpu=local: JAX finds no TPU"),
-        ("gpu", "--engine=pjrt: JAX finds no GPU"),
+        ("gpu", "--tpu=gpu: JAX finds no GPU"),
         ("mock:0", "--tpu=mock:0: no such device"),
         ("remote", "--tpu=remote: no such device"),
         ("mock:999", "--tpu=mock:999: JAX is running already, with 8 CPU"),
