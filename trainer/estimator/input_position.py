@@ -21,7 +21,7 @@ class InputPosition:
         self._path = posixpath.join(model_dir, _FILE)
 
     def begin(self, step: int) -> int:
-        """Notes that a call begins at `step`; returns how many batches an interrupted one before it had used."""
+        """Notes that a call begins at `step`; returns how many steps of it an interrupted one before had done."""
         first_step = self._interrupted_at(step)
         if first_step is None:
             self.restart(step)

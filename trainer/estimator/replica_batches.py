@@ -77,6 +77,11 @@ class ReplicaLayout:
         return divided
 
     @property
+    def elements_per_step(self) -> int:
+        """Elements that a step takes on this host, of all streams together."""
+        return self.deployment.num_local_replicas if self._is_element_per_replica else 1
+
+    @property
     def full_num_rows(self) -> int:
         """Examples in a full batch of this host."""
         return self._full_host_shapes[0][0]

@@ -104,10 +104,10 @@ class _TrainingCall:
         """Traces, restores and trains."""
         position = InputPosition(self._model.model_dir)
         streams = self._model.streams(input_fn, ModeKeys.TRAIN, self._first_step)
-        num_used_batches = position.begin(self._first_step)
-        if self._model.config.resume_input:
-            streams = _continued(streams, input_fn, num_used_batches)
+        num_used_steps = position.begin(self._first_step)
         layout = self._model.layout(streams, ModeKeys.TRAIN)
+        if self._model.config.resume_input:
+            streams = _continued(streams, input_fn, num_used_steps * layout.elements_per_step // len(streams))
         executable = self._model.programs.executable(ModeKeys.TRAIN, layout.replica_spec, self._deployment)
         payload = executable.program.payload
         chief_hooks = payload.chief_hooks if self._is_chief else ()

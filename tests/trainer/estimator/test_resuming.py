@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.estimator import ModeKeys, WarmStartSettings, checkpoints
+from trainer.estimator import InputPipelineConfig, ModeKeys, TPUConfig, WarmStartSettings, checkpoints
 
 from . import programs
 
@@ -69,6 +69,32 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
     assert set(expected) == {"weights", "weights/Momentum", "global_step"}
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        InputPipelineConfig.PER_HOST_V2,
+        *(
+            pytest.param(pipeline, marks=pytest.mark.slow)
+            for pipeline in (
+                InputPipelineConfig.PER_HOST_V1,
+                InputPipelineConfig.PER_SHARD_V1,
+                InputPipelineConfig.BROADCAST,
+            )
+        ),
+    ],
+)
+def test_a_resumed_training_on_replicas_reads_on_where_it_was(tmp_path, pipeline):
+    config = {"master": "mock:2", "tpu_config": TPUConfig(per_host_input_for_training=pipeline)}
+    arguments = {"use_tpu": True, "config": {**config, "save_checkpoints_steps": 2}}
+    whole = programs.make_estimator(tmp_path / "whole", **arguments).train(programs.input_fn, max_steps=7)
+    with pytest.raises(ConnectionError):
+        resumed = programs.make_estimator(tmp_path / "resumed", **arguments)
+        resumed.train(programs.input_fn, max_steps=7, hooks=[Interrupt(5)])
+    resumed = programs.make_estimator(tmp_path / "resumed", **arguments).train(programs.input_fn, max_steps=7)
+    for name, value in final_values(whole).items():
+        np.testing.assert_array_equal(final_values(resumed)[name], value)
 
 
 @pytest.mark.slow
