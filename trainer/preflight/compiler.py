@@ -150,7 +150,8 @@ def _compile_in_process(step: StepToCompile, topology: tpu_topology.Topology, pr
 
 
 def _run_worker(directory: pathlib.Path, topology: tpu_topology.Topology, progress: Progress) -> None:
-    command = [sys.executable, "-m", compile_worker.__name__, str(directory), str(os.getpid())]
+    # -P: many a program has a package `trainer` of its own, in the folder that it is started from.
+    command = [sys.executable, "-P", "-m", compile_worker.__name__, str(directory), str(os.getpid())]
     environment = compile_worker.environment(directory)
     log = directory / "stderr.txt"
     with log.open("w") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:

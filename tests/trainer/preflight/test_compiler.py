@@ -53,13 +53,18 @@ def test_compile_says_what_the_step_needs(tmp_path, name, num_replicas):
 
 
 @pytest.mark.slow
-def test_a_compilation_is_remembered(tmp_path):
-    tpu_compiler = compiler.TpuCompiler(tmp_path)
+def test_a_compilation_is_remembered(tmp_path, monkeypatch):
+    own_package = tmp_path / "project" / "trainer" / "preflight"
+    own_package.mkdir(parents=True)
+    (own_package / "__init__.py").write_text("raise RuntimeError('the program has a package of that name, too')")
+    monkeypatch.chdir(tmp_path / "project")
+    cache_dir = tmp_path / "cache"
+    tpu_compiler = compiler.TpuCompiler(cache_dir)
     first = tpu_compiler.compile(step_program(), topology.parse("v5e"))
     again = tpu_compiler.compile(step_program(), topology.parse("v5e"))
     assert (first.is_from_cache, again.is_from_cache) == (False, True)
     assert (first.figures, first.traffic) == (again.figures, again.traffic)
-    (entry,) = tmp_path.iterdir()
+    (entry,) = cache_dir.iterdir()
     assert set(json.loads(entry.read_text())) == {"figures", "traffic"}
     entry.write_text(entry.read_text()[:100])
     anew = tpu_compiler.compile(step_program(), topology.parse("v5e"))
