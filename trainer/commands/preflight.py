@@ -1,6 +1,6 @@
 """`tpu-images preflight --tpu_type=v5e:2x4`: will it run there, will it fit, what will it cost; without a TPU."""
 
-import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -30,6 +30,7 @@ _HTML_FILE = "preflight.html"
 def main(argv: Sequence[str]) -> int:
     """Prints a verdict for each topology; returns 0, or 1 when the step does not compile or does not fit on one."""
     arguments, overrides = parse_with_settings(_parser(), argv)
+    _require_compiler()
     load_tensorflow()
     from trainer.commands import preflight_report  # noqa: PLC0415 - --help must not wait for TensorFlow
     from trainer.preflight import compiler, preflight, report  # noqa: PLC0415
@@ -52,6 +53,12 @@ def main(argv: Sequence[str]) -> int:
         write_file(str(directory / _HTML_FILE), report.to_html(workload, verdicts))
         print(f"\nwritten: {directory / _JSON_FILE}, {directory / _HTML_FILE}")
     return PROBLEM_EXIT_STATUS if any(verdict.problem for verdict in verdicts) else 0
+
+
+def _require_compiler() -> None:
+    missing = [name for name in ("jax", "libtpu") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"not installed: {', '.join(missing)}", remedy="pip install 'tpu-images[cpu,preflight]'")
 
 
 def _parser() -> CommandParser:

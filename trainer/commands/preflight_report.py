@@ -6,9 +6,6 @@ from trainer.commands import terminal
 from trainer.preflight import report
 from trainer.preflight.preflight import CompiledFigures, Memory, Verdict, Workload
 
-# Below it the host's part of a step, about a millisecond, decides.
-_SHORTEST_PREDICTABLE_STEP_SECS = 1e-3
-
 
 def text(workload: Workload, verdicts: Sequence[Verdict]) -> str:
     """Returns the verdicts one by one, and as a table when there are several."""
@@ -56,7 +53,7 @@ def _compiled_lines(workload: Workload, figures: CompiledFigures) -> list[tuple[
 
 
 def _caveat(figures: CompiledFigures) -> str:
-    if figures.roofline_secs >= _SHORTEST_PREDICTABLE_STEP_SECS:
+    if figures.is_rate_predictable:
         return ""
     return "; of little worth, since starting so short a step takes longer than running it"
 

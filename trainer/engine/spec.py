@@ -52,6 +52,11 @@ class EstimatorSpec:
 
     def __post_init__(self):
         _set(self, loss=_checked_spec_parts(self))
+        # As in TensorFlow 1: programs that wrap a model_fn add to them.
+        _set(self, predictions={} if self.predictions is None else self.predictions)
+        _set(self, eval_metric_ops={} if self.eval_metric_ops is None else self.eval_metric_ops)
+        if not isinstance(self.scaffold, tf.compat.v1.train.Scaffold | None):
+            raise TypeError(f"scaffold must be tf.compat.v1.train.Scaffold, got {self.scaffold!r}")
         for name in ("training_chief_hooks", "training_hooks", "evaluation_hooks", "prediction_hooks"):
             _set(self, **{name: _checked_hooks(name, getattr(self, name))})
 

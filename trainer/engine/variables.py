@@ -54,6 +54,22 @@ class StoredVariable(resource_variable_ops.UninitializedVariable):
         """The value it starts from: a tensor of the latest trace's graph."""
         return self._initial_value
 
+    @property
+    def initializer(self) -> tf.Operation | None:
+        """In a graph, an operation that gives it the first value that this graph has for it; None outside graphs.
+
+        It does nothing in a graph that has none: the variable has its value. The step does not run it by itself.
+        """
+        if tf.executing_eagerly():
+            return None
+        graph = tf.compat.v1.get_default_graph()
+        if self._initializer_op is not None and self._initializer_op.graph is graph:
+            return self._initializer_op  # of `init_from_checkpoint`
+        value = self._initial_value
+        if value is None or value.graph is not graph:
+            return tf.no_op()
+        return tf.raw_ops.AssignVariableOp(resource=self.handle, value=value)
+
     def eval(self, session: Any = None) -> np.ndarray:
         """Returns the value that a session, or else the default one, sees."""
         return (session or tf.compat.v1.get_default_session()).run(self)
@@ -114,14 +130,6 @@ class VariableStore:
     def reset_local(self) -> None:
         """Gives every local variable its initial value again."""
         for name, value in self._initial_local_values.items():
-            self._variables[name].assign(value)
-
-    @contextlib.contextmanager
-    def keeping_local(self) -> Iterator[None]:
-        """Gives local variables back the values from before the `with` block."""
-        before = {name: self._variables[name].numpy() for name in self._initial_local_values}
-        yield
-        for name, value in before.items():
             self._variables[name].assign(value)
 
     def adopt(self, variables: Sequence[tf.Variable]) -> None:

@@ -20,7 +20,7 @@ def choose(use_tpu: bool, target: str) -> Engine:
     try:
         from trainer.engine import pjrt_devices, pjrt_engine  # noqa: PLC0415 - JAX is an extra that CPU users lack
     except ImportError as error:
-        remedy = 'pip install "tpu-images[tpu]" (or [pjrt]), or use TPUEstimator(use_tpu=False)'
+        remedy = 'pip install "tpu-images[tpu]" (or [pjrt]), or use_tpu=False (--engine=tf)'
         raise UserError(f"the TPU engine needs JAX ({error})", where="TPUEstimator", remedy=remedy) from error
     if target:
         return pjrt_engine.PjrtEngine(pjrt_devices.select(target))
@@ -29,6 +29,7 @@ def choose(use_tpu: bool, target: str) -> Engine:
         raise UserError(
             "Cannot find any TPU cores in the system",
             where="TPUEstimator(use_tpu=True)",
-            remedy="use_tpu=False runs on the CPU; RunConfig(master='mock:8') pretends to have eight replicas",
+            remedy="use_tpu=False (--engine=tf) runs on the CPU; RunConfig(master='mock:8') (--tpu=mock:8) pretends to "
+            "have eight replicas",
         )
     return pjrt_engine.PjrtEngine(found)

@@ -84,6 +84,11 @@ class CompiledFigures:
         """Arithmetic intensity."""
         return self.flops / self.hbm_traffic_bytes
 
+    @property
+    def is_rate_predictable(self) -> bool:
+        """Whether the device decides how fast it goes, and not the host's part of a step, about a millisecond."""
+        return self.roofline_secs >= 1e-3
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:

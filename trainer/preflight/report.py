@@ -11,8 +11,6 @@ from trainer.preflight import estimate
 from trainer.preflight.preflight import CompiledFigures, Verdict, Workload
 
 FORMAT_VERSION = 1
-# Below it the host's part of a step, about a millisecond, decides.
-SHORTEST_PREDICTABLE_STEP_SECS = 1e-3
 _PREFIXES = types.MappingProxyType({"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "m": 1e-3, "µ": 1e-6, "n": 1e-9})
 
 _PAGE = string.Template("""<!DOCTYPE html>
@@ -108,7 +106,7 @@ def comparison_row(verdict: Verdict) -> tuple[str, ...]:
 
 def short_step_note(figures: CompiledFigures) -> str:
     """Returns what to say of the rate of a step that takes longer to start than to run; empty for others."""
-    return "" if figures.roofline_secs >= SHORTEST_PREDICTABLE_STEP_SECS else " (of little worth: step below 1 ms)"
+    return "" if figures.is_rate_predictable else " (of little worth: step below 1 ms)"
 
 
 def span(ends: tuple[float, float], form: str) -> str:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 _COMPILING_PACKAGES = ("tensorflow", "jax", "libtpu")
 # Stands in where nobody says how many examples there are: memory and time per step do not depend on it.
 _ANY_NUM_EXAMPLES = 1_281_167
-# Below it the host's part of a step, about a millisecond, decides.
-_SHORTEST_PREDICTABLE_STEP_SECS = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +77,7 @@ def _describe(
         f"preflight: compiles and fits: {needed:.2f} of {available:.2f} GiB on each device, for its"
         f" {per_replica_batch_size} examples of a step"
     ]
-    if figures.roofline_secs < _SHORTEST_PREDICTABLE_STEP_SECS:
+    if not figures.is_rate_predictable:
         return [*described, "           speed: not predictable, starting so short a step takes longer than running it"]
     slow, fast = figures.images_per_sec
     described.append(f"           {slow:,.0f} to {fast:,.0f} images/s in all (an estimate)")

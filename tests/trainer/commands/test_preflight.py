@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -32,6 +33,12 @@ def arguments(tmp_path, monkeypatch):
         "--global_batch_size=64",
         f"--cache_dir={tmp_path / 'cache'}",
     ]
+
+
+def test_without_the_compiler_it_says_what_to_install(arguments, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    with pytest.raises(UserError, match=r"not installed: jax; pip install 'tpu-images\[cpu,preflight\]'"):
+        preflight.main([*arguments, "--tpu_type=v5e"])
 
 
 @pytest.mark.slow

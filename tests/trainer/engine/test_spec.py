@@ -7,6 +7,7 @@ from trainer.engine import spec
 from trainer.engine.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec
 
 LOSS = tf.constant(1.0)
+v1 = tf.compat.v1
 
 
 @pytest.mark.parametrize("spec_class", [EstimatorSpec, TPUEstimatorSpec])
@@ -43,6 +44,16 @@ def test_a_spec_without_what_its_mode_needs_is_refused(spec_class, fields, messa
 def test_a_field_of_the_wrong_type_is_refused(spec_class, fields, message):
     with pytest.raises(TypeError, match=message):
         spec_class(**{"mode": ModeKeys.TRAIN, "loss": LOSS, "train_op": LOSS, **fields})
+
+
+def test_what_wrappers_of_a_model_fn_add_to_is_there():
+    made = EstimatorSpec(ModeKeys.EVAL, loss=LOSS)
+    assert (made.predictions, made.eval_metric_ops) == ({}, {})
+
+
+def test_a_scaffold_of_another_kind_is_refused():
+    with pytest.raises(TypeError, match="scaffold must be"):
+        EstimatorSpec(ModeKeys.EVAL, loss=LOSS, scaffold=v1.train.Saver)
 
 
 @pytest.mark.parametrize("field", ["eval_metrics", "host_call"])

@@ -297,3 +297,42 @@ def test_a_saver_of_tensorflow_1_saves_and_restores_by_a_session(tmp_path, argum
     np.testing.assert_array_equal(hook.last, tf.train.load_variable(f"{tmp_path}/own-3", "weights"))
     np.testing.assert_array_equal(hook.restored, tf.train.load_variable(f"{tmp_path}/own-2", "weights"))
     assert not np.array_equal(hook.last, hook.restored)
+
+
+class Resetting(v1.train.SessionRunHook):
+    """Gives local variables their first value after each step, and the weight at the end."""
+
+    def __init__(self):
+        self.counts = []
+
+    def begin(self):
+        self.reset = v1.local_variables_initializer()
+        self.restart = v1.global_variables_initializer()
+
+    def after_run(self, run_context, run_values):
+        for _ in range(2):
+            self.counts.append(run_context.session.run("steps:0"))
+            run_context.session.run(self.reset)
+
+    def end(self, session):
+        session.run(self.restart)
+        self.weight = session.run("weight:0")
+
+
+def test_initializers_of_variables_run_when_they_are_asked_for(tmp_path):
+    def model_fn(features, labels, mode):
+        weight = v1.get_variable("weight", [], initializer=v1.constant_initializer(3.0))
+        collections = [v1.GraphKeys.LOCAL_VARIABLES]
+        steps = v1.get_variable("steps", [], initializer=v1.zeros_initializer(), collections=collections)
+        loss = tf.reduce_mean((weight - features) ** 2)
+        train_op = tf.group(programs.minimize(loss), v1.assign_add(steps, 1.0))
+        local_init_op = tf.group(v1.local_variables_initializer(), v1.tables_initializer())
+        scaffold = v1.train.Scaffold(init_op=v1.global_variables_initializer(), local_init_op=local_init_op)
+        return EstimatorSpec(mode, loss=loss, train_op=train_op, scaffold=scaffold)
+
+    hook = Resetting()
+    estimator = Estimator(model_fn, tmp_path)
+    estimator.train(whole_input_fn, steps=2)
+    assert estimator.get_variable_value("weight") != 3
+    estimator.train(whole_input_fn, steps=2, hooks=[hook])
+    assert (hook.counts, hook.weight) == ([1, 0, 1, 0], 3)

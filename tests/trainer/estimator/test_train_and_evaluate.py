@@ -294,19 +294,27 @@ class RemoveOldest(v1.train.SessionRunHook):
 
     def __init__(self, model_dir):
         self.model_dir = model_dir
+        self.has_removed = threading.Event()
 
     def begin(self):
         for path in self.model_dir.glob("model.ckpt-2.*"):
             path.unlink()
+        self.has_removed.set()
 
 
 def test_an_evaluator_waits_for_another_checkpoint_when_the_chief_removes_one(tmp_path, monkeypatch):
     trainer = programs.make_estimator(tmp_path)
     trainer.train(programs.input_fn, max_steps=2)
     set_task(monkeypatch, "evaluator")
-    thread = threading.Timer(1, lambda: trainer.train(programs.input_fn, max_steps=4))
+    chief = RemoveOldest(tmp_path)
+
+    def train_on():
+        chief.has_removed.wait()
+        trainer.train(programs.input_fn, max_steps=4)
+
+    thread = threading.Thread(target=train_on)
     thread.start()
-    metrics, _ = run(tmp_path, max_steps=4, start_delay_secs=0, hooks=[RemoveOldest(tmp_path)])
+    metrics, _ = run(tmp_path, max_steps=4, start_delay_secs=0, hooks=[chief])
     thread.join()
     assert metrics["global_step"] == 4
     assert 2 not in programs.events(tmp_path / "eval")["loss"]

@@ -339,14 +339,6 @@ MODULES: Mapping[str, Row] = {
     **_CONTRIB_SUMMARY,
     **_CONTRIB_OTHERS,
     **moved_names.MODULES,
-    "tensorflow": Row(
-        _of(
-            f"{_LEGACY}.initializers",
-            "global_variables_initializer",
-            "local_variables_initializer",
-            "variables_initializer",
-        )
-    ),
     "tensorflow.distribute.cluster_resolver": _RESOLVER,
     "tensorflow.examples.tutorials.mnist.input_data": Row(rest=f"{_LEGACY}.mnist_data"),
     "tensorflow.layers": Row(
