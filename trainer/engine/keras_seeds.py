@@ -4,9 +4,9 @@ A generator keeps its seed and a counter in a variable, which is the same on eve
 units. The variable stays as it is, so that a resumed run goes on from the checkpoint; only the seeds drawn differ.
 """
 
-import contextlib
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -15,27 +15,30 @@ from trainer import replica
 
 # Seeds of neighbouring replicas are so far apart.
 _SEED_DISTANCE = 1_000_003
+_CHANGING = threading.Lock()
 
 
-@contextlib.contextmanager
-def of_replicas(context: replica.ReplicaContext) -> Iterator[None]:
-    """Inside the `with` block, seeds that `keras.random.SeedGenerator`s draw in a graph depend on the replica."""
-    if context.num_replicas == 1 or "keras" not in sys.modules:
-        yield
+def differ_by_replica() -> None:
+    """Lets the seeds that `keras.random.SeedGenerator`s draw in the trace of a step depend on the replica.
+
+    This stays: threads that trace at the same time would take back one another's change. Each asks for its own trace's
+    replicas when it draws a seed.
+    """
+    if "keras" not in sys.modules:
         return
     from keras.random import SeedGenerator  # noqa: PLC0415 - TensorFlow has loaded it, or nobody uses it
 
-    original = SeedGenerator.next
+    with _CHANGING:
+        if SeedGenerator.next.__module__ != __name__:
+            SeedGenerator.next = _differing(SeedGenerator.next)
 
-    def next_seed(self: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
-        seed = original(self, *args, **kwargs)
-        if tf.executing_eagerly():  # an initial value, the same on every replica
+
+def _differing(original: Callable[..., Any]) -> Callable[..., Any]:
+    def next_seed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        seed, context = original(self, *args, **kwargs), replica.current()
+        if context.num_replicas == 1 or tf.executing_eagerly():  # eagerly: an initial value, the same on every replica
             return seed
         distance = tf.cast(context.replica_id(), seed.dtype) * _SEED_DISTANCE
         return seed + tf.stack([distance, tf.zeros_like(distance)])
 
-    SeedGenerator.next = next_seed
-    try:
-        yield
-    finally:
-        SeedGenerator.next = original
+    return next_seed

@@ -63,6 +63,9 @@ class EstimatorSpec:
     def _replace(self, **changes: Any) -> "EstimatorSpec":
         return dataclasses.replace(self, **changes)
 
+    def _asdict(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
 
 @dataclasses.dataclass(frozen=True)
 class TPUEstimatorSpec:
@@ -103,6 +106,9 @@ class TPUEstimatorSpec:
 
     def _replace(self, **changes: Any) -> "TPUEstimatorSpec":
         return dataclasses.replace(self, **changes)
+
+    def _asdict(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def as_estimator_spec(self) -> EstimatorSpec:
         """Returns the equivalent spec of a plain Estimator; calls `eval_metrics` and `scaffold_fn` here and now.

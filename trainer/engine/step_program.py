@@ -20,6 +20,8 @@ from trainer.engine import variables as variable_stores
 from trainer.engine.effects import Effects
 from trainer.engine.step_graph import StepGraph
 
+# How TensorFlow calls the gradients that it registers for `tf.custom_gradient`; a program's own names are its own.
+_CUSTOM_GRADIENT = "CustomGradient-"
 
 @dataclasses.dataclass(frozen=True)
 class StepResult:
@@ -75,8 +77,9 @@ class StepProgram:
         """
         for graph in (self.concrete_function.graph, self.trace.graph):
             for operation in graph.get_operations():
-                gradient = operation.node_def.attr.get("_gradient_op_type")
-                ops.gradient_registry._registry.pop(gradient and tf.compat.as_str(gradient.s), None)
+                gradient = operation.node_def.attr["_gradient_op_type"].s.decode()
+                if gradient.startswith(_CUSTOM_GRADIENT):
+                    ops.gradient_registry._registry.pop(gradient, None)
             func_graph.dismantle_func_graph(graph)
         gc.collect()  # variables are large, and few objects: it would not run by itself
 
@@ -214,10 +217,10 @@ def trace_step(
         ]
         batch = tf.nest.pack_sequence_as(batch_spec, inputs, expand_composites=True)
         context = context or replica.ReplicaContext()
+        keras_seeds.differ_by_replica()
         with (
             replica.tracing(context),
             tpu_functions.routed_to(context),
-            keras_seeds.of_replicas(context),
             randomness.keyed_in_control_flow(graph, _random_key(graph, context)),
             OptionalXlaContext(context.is_for_xla),
         ):

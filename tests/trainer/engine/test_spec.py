@@ -51,6 +51,12 @@ def test_what_wrappers_of_a_model_fn_add_to_is_there():
     assert (made.predictions, made.eval_metric_ops) == ({}, {})
 
 
+@pytest.mark.parametrize("spec_class", [EstimatorSpec, TPUEstimatorSpec])
+def test_a_spec_may_be_taken_apart_and_put_together(spec_class):
+    made = spec_class(ModeKeys.TRAIN, loss=LOSS, train_op=LOSS)
+    assert spec_class(**made._asdict()) == made
+
+
 def test_a_scaffold_of_another_kind_is_refused():
     with pytest.raises(TypeError, match="scaffold must be"):
         EstimatorSpec(ModeKeys.EVAL, loss=LOSS, scaffold=v1.train.Saver)

@@ -4,6 +4,7 @@ import gc
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from trainer.engine.variables import StoredVariable
 from trainer.errors import UserError
@@ -36,6 +37,23 @@ def test_nothing_of_a_step_stays_in_memory(training_step, is_offending):
     with pytest.raises(UserError) if is_offending else contextlib.nullcontext():
         step.lower(per_replica_batch_size=8, num_replicas=2)
     assert num_variables() == before
+
+
+@tf.RegisterGradient("HalfOfAnIdentity")
+def half_of_an_identity(operation, gradient):
+    del operation
+    return gradient / 2
+
+
+def test_a_gradient_that_the_program_registered_serves_each_lowering(training_step):
+    def model_fn(features, labels, mode, params):
+        with tf.compat.v1.get_default_graph().gradient_override_map({"Identity": "HalfOfAnIdentity"}):
+            vector = tf.identity(features["vector"] * tf.compat.v1.get_variable("scale", []))
+        return training_step.model_fn({"vector": vector}, labels, mode, params)
+
+    step = dataclasses.replace(training_step, model_fn=model_fn)
+    digests = [step.lower(per_replica_batch_size=8, num_replicas=2).program.digest for _ in range(2)]
+    assert digests[0] == digests[1]
 
 
 def test_params_are_those_of_tpu_estimator(training_step):
