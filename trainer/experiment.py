@@ -26,6 +26,7 @@ from trainer.export.trained_classifier import TrainedClassifier
 from trainer.model_directory import ModelRecord
 from trainer.models import classifier, registry
 
+_PREDICT_BATCH_SIZE = 64
 _NUM_EXPORT_CHECK_IMAGES = 128
 # How a disk, a quota or a limit of the process says that nothing more can be written.
 _FULL_DISK_WORDS = ("No space left on device", "Disk quota exceeded", "File too large")
@@ -144,7 +145,8 @@ def make_estimator(experiment: Experiment) -> TPUEstimator:
         use_tpu=device.use_tpu,
         train_batch_size=loop.global_batch_size,
         eval_batch_size=loop.eval_global_batch_size,
-        predict_batch_size=loop.eval_global_batch_size,  # one that divides among the replicas
+        # Replicas need a size that divides among them; a CPU that checks an export need not hold the batch of a TPU.
+        predict_batch_size=loop.eval_global_batch_size if device.use_tpu else _PREDICT_BATCH_SIZE,
     )
 
 
