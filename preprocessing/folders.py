@@ -1,7 +1,6 @@
 """A folder with one folder per class in it, or one folder per split with one per class in each."""
 
 import dataclasses
-import mimetypes
 from collections.abc import Iterator, Sequence
 
 from preprocessing import paths, split, storage
@@ -11,6 +10,11 @@ from preprocessing.rows import Row, require_distinct, require_known_label
 
 # Left behind by file managers; nobody means them as images.
 _IGNORED_FILES = ("Thumbs.db", "desktop.ini")
+# Not what the machine knows of types: where it knows none of WebP, such images would go unseen.
+_IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
+    *(".tif", ".tiff", ".ico", ".avif", ".heic", ".heif"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +53,7 @@ class FolderSource:
 def _loose_images(folder: str) -> list[str]:
     """Returns the files directly in `folder` whose names are those of images; a README may lie there."""
     names = storage.of(folder).list_own_files(folder)
-    are_images = [(mimetypes.guess_type(name)[0] or "").startswith("image/") for name in names]
-    visible = [name for name, is_image in zip(names, are_images, strict=True) if is_image and not name.startswith(".")]
+    visible = [name for name in names if name.lower().endswith(_IMAGE_SUFFIXES) and not name.startswith(".")]
     return [storage.join(folder, name) for name in visible]
 
 

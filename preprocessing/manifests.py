@@ -16,23 +16,19 @@ from preprocessing.errors import UserError
 from preprocessing.quarantine import QuarantinedRow, Reason, RejectedError, Stage, quarantined
 from preprocessing.rows import Row, require_distinct, require_known_label
 
-_PATH_WORDS = (
-    "path",
-    "image",
-    "image_path",
-    "image_uri",
-    "image_name",
-    "filename",
-    "file_name",
-    "filepath",
-    "file_path",
-    "file",
-    "uri",
-    "url",
-    "gcs_path",
-)
-_LABEL_WORDS = ("label", "labels", "label_name", "class", "class_name", "category", "category_name")
+_PATH_WORDS = ("path", "image", "image_path", "image_uri", "filename", "file", "uri", "url", "gcs_path")
+_LABEL_WORDS = ("label", "class", "category")
+# Taken when there is no column of the names above: beside one, these say it in another way, such as without the folder.
+_OTHER_PATH_WORDS = ("image_name", "file_name", "filepath", "file_path")
+_OTHER_LABEL_WORDS = ("labels", "label_name", "class_name", "category_name")
 _SPLIT_WORDS = ("split", "ml_use", "set")
+_COLUMNS = (
+    ("path", _PATH_WORDS),
+    ("path", _OTHER_PATH_WORDS),
+    ("label", _LABEL_WORDS),
+    ("label", _OTHER_LABEL_WORDS),
+    ("split", _SPLIT_WORDS),
+)
 _JSONL_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
@@ -138,10 +134,9 @@ def _read_csv(file: Iterator[str], manifest: str) -> Iterator[ManifestEntry | Qu
 def _header_columns(cells: Sequence[str]) -> Mapping[str, int] | None:
     """Returns the columns that the first row names, None when it is not a header."""
     columns: dict[str, int] = {}
-    for index, cell in enumerate(cells):
-        word = cell.strip().lower()
-        for column, words in (("path", _PATH_WORDS), ("label", _LABEL_WORDS), ("split", _SPLIT_WORDS)):
-            if word in words:
+    for column, words in _COLUMNS:
+        for index, cell in enumerate(cells):
+            if cell.strip().lower() in words:
                 columns.setdefault(column, index)
     return columns if {"path", "label"} <= columns.keys() else None
 

@@ -1,3 +1,4 @@
+import mimetypes
 import os
 
 import pytest
@@ -79,6 +80,14 @@ def test_images_beside_the_class_folders_are_quarantined_and_other_files_are_not
         (root / name).touch()
     found = [row for row in rows(root) if isinstance(row, QuarantinedRow)]
     assert found == [QuarantinedRow("loose.JPG", "source", "no_label", "in no class folder")]
+
+
+def test_which_files_are_images_does_not_depend_on_the_machine(root, monkeypatch):
+    monkeypatch.setattr(mimetypes, "guess_type", mimetypes.MimeTypes().guess_type)  # one without /etc/mime.types
+    names = ["a.webp", "b.jfif", "c.tiff", "d.avif"]
+    for name in names:
+        (root / name).touch()
+    assert [row.path for row in rows(root) if isinstance(row, QuarantinedRow)] == names
 
 
 def test_images_beside_split_or_class_folders_are_quarantined(root, tmp_path):

@@ -33,6 +33,7 @@ def entries(place: str) -> list[tuple]:
         ("Label,Image,Split\ncat,a.jpg,TEST\n", [("a.jpg", "cat", "TEST")]),
         ("id,label,path\n7,cat,a.jpg\n", [("a.jpg", "cat", "")]),
         ("file_name,class_name\na.jpg,cat\n", [("a.jpg", "cat", "")]),
+        ("image_name,class_name,label,image_path\na,Tabby,cat,in/a.jpg\n", [("in/a.jpg", "cat", "")]),
         ("a.jpg,cat,train\nb.jpg,dog\n", [("a.jpg", "cat", "train"), ("b.jpg", "dog", "")]),
         ("TRAIN,gs://b/a.jpg,cat\n,b.jpg,dog\n", [("gs://b/a.jpg", "cat", "TRAIN"), ("b.jpg", "dog", "")]),
         (",gs://b/a.jpg,cat\n", [("gs://b/a.jpg", "cat", "")]),
