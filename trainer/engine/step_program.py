@@ -23,6 +23,7 @@ from trainer.engine.step_graph import StepGraph
 # How TensorFlow calls the gradients that it registers for `tf.custom_gradient`; a program's own names are its own.
 _CUSTOM_GRADIENT = "CustomGradient-"
 
+
 @dataclasses.dataclass(frozen=True)
 class StepResult:
     """What a step function returns.

@@ -33,30 +33,29 @@ def test_replicas_drop_different_units_at_each_step():
     assert len({mask.tobytes() for mask in kept.reshape(-1, NUM_UNITS)}) == 3 * 4
 
 
-def test_traces_of_other_threads_do_not_disturb_one_another():
-    """The trace of two replicas begins while one of one replica is under way, and is over before the other's draw."""
+def test_threads_that_trace_at_the_same_time_do_not_disturb_one_another():
+    """A seed drawn for one replica knows nothing of the two that another thread's trace is for."""
     engine = pjrt_engine.PjrtEngine(pjrt_devices.select("mock:2"))
-    steps = {2: threading.Event(), 1: threading.Event()}
-    seeds = {}
+    meeting = threading.Barrier(2, timeout=60)
+    operations = {}
 
-    def trace(num_replicas, others):
+    def trace(num_replicas):
         def step_fn(batch):
-            steps[num_replicas].set()
-            steps[others].wait()
+            meeting.wait()  # both traces are under way
             seed = keras.random.SeedGenerator(3).next()
-            return StepResult(replicated={"seed": seed + tf.cast(batch[0], seed.dtype)}, effects=Effects.LOOSE)
+            meeting.wait()  # neither is over
+            return StepResult(replicated={"seed": seed, "batch": batch}, effects=Effects.LOOSE)
 
         context = engine.replica_context() if num_replicas == 2 else None
         program = step_program.trace_step(step_fn, tf.TensorSpec([1]), variables.VariableStore(), context)
-        seeds[num_replicas] = {operation.type for operation in program.concrete_function.graph.get_operations()}
+        operations[num_replicas] = {one.type for one in program.concrete_function.graph.get_operations()}
 
-    threads = [threading.Thread(target=trace, args=(count, 3 - count)) for count in (1, 2)]
+    threads = [threading.Thread(target=trace, args=(num_replicas,)) for num_replicas in (1, 2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert "XlaReplicaId" in seeds[2]
-    assert "XlaReplicaId" not in seeds[1]
+    assert ("XlaReplicaId" in operations[1], "XlaReplicaId" in operations[2]) == (False, True)
 
 
 def test_a_resumed_run_drops_what_an_uninterrupted_one_does():
