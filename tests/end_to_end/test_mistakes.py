@@ -1,6 +1,7 @@
 """What a user can get wrong: one clear line, exit status 2, and nothing is written or lost."""
 
 import json
+import logging
 import pathlib
 import subprocess
 import sys
@@ -50,8 +51,10 @@ def test_missing_input(capsys, tmp_path):
 
 def test_two_trainings_in_one_model_dir(dataset, capsys, tmp_path):
     model_dir = tmp_path / "model"
+    log_handlers = logging.getLogger("absl").handlers[:]
     with alone_in(str(model_dir)):
         shown = mistake(capsys, "train", dataset, f"--model_dir={model_dir}", *SETTINGS)
+    assert logging.getLogger("absl").handlers == log_handlers
     assert "another training is at work here; wait for its end, or give another --model_dir" in shown
     assert not model_dir.exists()
 

@@ -33,8 +33,9 @@ def alone_in(model_dir: str) -> Iterator[None]:
         try:
             yield
         finally:
-            if is_new and not os.listdir(model_dir):
-                os.rmdir(model_dir)
+            if is_new:
+                with contextlib.suppress(OSError):  # it is not empty, or somebody has removed it
+                    os.rmdir(model_dir)
 
 
 @contextlib.contextmanager

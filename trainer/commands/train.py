@@ -87,9 +87,9 @@ def _train(
 
     started_secs = time.monotonic()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(alone_in(experiment.model_dir))
         for watcher in watchers:
             stack.callback(watcher.close)
+        stack.enter_context(alone_in(experiment.model_dir))
         metrics = experiments.train_and_evaluate(experiment, dataset, hooks=watchers, on_evaluation=show_evaluation)
     return metrics, {
         "elapsed_secs": time.monotonic() - started_secs,

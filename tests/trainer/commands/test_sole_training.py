@@ -23,6 +23,12 @@ def test_an_empty_folder_is_not_left(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_what_ends_a_training_is_told_even_if_its_folder_is_gone(tmp_path):
+    with pytest.raises(ConnectionError), alone_in(str(tmp_path / "model")):
+        (tmp_path / "model").rmdir()
+        raise ConnectionError
+
+
 def test_the_other_processes_of_a_training_are_let_in(tmp_path, monkeypatch):
     model_dir = str(tmp_path / "model")
     with alone_in(model_dir):
