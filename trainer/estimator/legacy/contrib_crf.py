@@ -42,9 +42,9 @@ def crf_log_norm(inputs: tf.Tensor, sequence_lengths: tf.Tensor, transition_para
     def step(scores: tf.Tensor, place: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         here, time = place
         longer = here + tf.reduce_logsumexp(scores[:, :, tf.newaxis] + transition_params, axis=1)
-        return tf.where((time < lengths)[:, tf.newaxis], longer, scores)
+        return tf.where(_is_continued(time, lengths), longer, scores)
 
-    scores = tf.foldl(step, _places_after_first(inputs), initializer=inputs[:, 0])
+    scores = tf.foldl(step, _places(inputs), initializer=inputs[:, 0])
     total = tf.reduce_logsumexp(scores, axis=1)
     return tf.where(lengths > 0, total, tf.zeros_like(total))
 
@@ -63,17 +63,16 @@ def crf_decode(
     def step(state: tuple[tf.Tensor, tf.Tensor], place: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         (scores, _), (here, time) = state, place
         through = scores[:, :, tf.newaxis] + transition_params
-        is_inside = (time < lengths)[:, tf.newaxis]
+        is_continued = _is_continued(time, lengths)
         longer = here + tf.reduce_max(through, axis=1)
         origin = tf.argmax(through, axis=1, output_type=tf.int32)
-        return tf.where(is_inside, longer, scores), tf.where(is_inside, origin, stay)
+        return tf.where(is_continued, longer, scores), tf.where(is_continued, origin, stay)
 
-    places = _places_after_first(potentials)
-    all_scores, origins = tf.scan(step, places, initializer=(potentials[:, 0], stay))
-    scores = tf.concat([potentials[tf.newaxis, :, 0], all_scores], axis=0)[-1]
+    all_scores, origins = tf.scan(step, _places(potentials), initializer=(potentials[:, 0], stay))
+    scores = all_scores[-1]
     last = tf.argmax(scores, axis=1, output_type=tf.int32)
     earlier = tf.scan(lambda tag, origin: tf.gather(origin, tag, axis=1, batch_dims=1), origins, last, reverse=True)
-    tags = tf.transpose(tf.concat([earlier, last[tf.newaxis]], axis=0))
+    tags = tf.transpose(tf.concat([earlier[1:], last[tf.newaxis]], axis=0))
     mask = tf.sequence_mask(lengths, tf.shape(potentials)[1], dtype=tf.int32)
     return tags * mask, tf.reduce_max(scores, axis=1)
 
@@ -96,5 +95,10 @@ def viterbi_decode(score: np.ndarray, transition_params: np.ndarray) -> tuple[li
     return tags, np.max(best)
 
 
-def _places_after_first(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.transpose(inputs[:, 1:], [1, 0, 2]), tf.range(1, tf.shape(inputs)[1])
+def _places(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    # The first is among them, though it continues nothing: XLA takes no loop over nothing, nor does tf.scan always.
+    return tf.transpose(inputs, [1, 0, 2]), tf.range(tf.shape(inputs)[1])
+
+
+def _is_continued(time: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    return ((time > 0) & (time < lengths))[:, tf.newaxis]

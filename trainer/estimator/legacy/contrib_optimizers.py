@@ -97,14 +97,18 @@ def _optimizer(given: Any, rate: Any) -> Any:
 
 
 def _multiplied(gradients: _GradientsAndVariables, factors: Mapping[Any, Any]) -> _GradientsAndVariables:
-    by_name = {key if isinstance(key, str) else key.op.name: factor for key, factor in factors.items()}
-    return [
-        (
-            gradient * by_name[variable.op.name] if variable.op.name in by_name and gradient is not None else gradient,
-            variable,
-        )
-        for gradient, variable in gradients
-    ]
+    by_name = {
+        key.removesuffix(":0") if isinstance(key, str) else key.op.name: factor for key, factor in factors.items()
+    }
+    return [(_times(gradient, by_name.get(variable.op.name)), variable) for gradient, variable in gradients]
+
+
+def _times(gradient: Any, factor: Any) -> Any:
+    if gradient is None or factor is None:
+        return gradient
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return gradient * factor
 
 
 def _clipped(gradients: _GradientsAndVariables, clip: Any) -> _GradientsAndVariables:

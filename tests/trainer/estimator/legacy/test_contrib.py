@@ -279,6 +279,7 @@ def test_variables_are_found_by_scope_and_end(in_graph):
         ({"optimizer": tf.compat.v1.train.GradientDescentOptimizer(1.0), "learning_rate": None}, [-1.0, -3.0]),
         ({"optimizer": "SGD", "clip_gradients": 1.0}, [4.7, 4.6]),
         ({"optimizer": "SGD", "gradient_multipliers": {"weights": 2.0}}, [-1.0, -3.0]),
+        ({"optimizer": "SGD", "gradient_multipliers": {"weights:0": 2.0}}, [-1.0, -3.0]),
         ({"optimizer": "SGD", "learning_rate_decay_fn": lambda rate, step: rate * 2.0}, [-1.0, -3.0]),
         (
             {"optimizer": "SGD", "clip_gradients": lambda pairs: [(gradient * 0, v) for gradient, v in pairs]},
@@ -297,6 +298,16 @@ def test_optimize_loss_is_one_step_and_the_loss(in_graph, arguments, expected):
         assert session.run(train) == 70
         np.testing.assert_allclose(session.run(weights), expected, rtol=1e-5)
         assert session.run(step) == 1
+
+
+def test_optimize_loss_multiplies_the_gradient_of_an_embedding(in_graph):
+    table = tf.compat.v1.get_variable("table", initializer=[[1.0], [1.0]])
+    loss = tf.reduce_sum(tf.gather(table, [1]))
+    train = contrib_optimizers.optimize_loss(loss, None, 0.5, "SGD", gradient_multipliers={"table": 3.0})
+    with tf.compat.v1.Session() as session:
+        session.run(tf.compat.v1.global_variables_initializer())
+        session.run(train)
+        np.testing.assert_allclose(session.run(table), [[1.0], [-0.5]])
 
 
 def test_optimize_loss_runs_updates_and_summarises(in_graph):
@@ -371,6 +382,22 @@ def test_a_random_fields_best_sequence_is_that_of_all_sequences(in_graph, chain)
     assert tags.tolist() == [[*sequence, 0, 0, 0][:4] for sequence in best]
     np.testing.assert_allclose(score, [chain_score(inputs[i], transitions, best[i]) for i in range(3)], rtol=1e-9)
     assert contrib_crf.viterbi_decode(inputs[0], transitions) == (list(best[0]), pytest.approx(score[0]))
+
+
+@pytest.mark.parametrize("is_for_xla", [False, True])
+def test_a_sequence_of_one_place_is_decoded_though_sizes_are_unknown(is_for_xla):
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])], jit_compile=is_for_xla)
+    def decode(inputs):
+        lengths = tf.fill(tf.shape(inputs)[:1], tf.shape(inputs)[1])
+        return (
+            *contrib_crf.crf_decode(inputs, tf.ones([3, 3]), lengths),
+            contrib_crf.crf_log_norm(inputs, lengths, tf.ones([3, 3])),
+        )
+
+    inputs = np.array([[[1, 2, 0]], [[0, 0, 3]]], np.float32)
+    tags, score, total = decode(inputs)
+    assert (tags.numpy().tolist(), score.numpy().tolist()) == ([[1], [2]], [2, 3])
+    np.testing.assert_allclose(total, np.log(np.exp(inputs).sum(2)[:, 0]), rtol=1e-6)
 
 
 def test_a_random_field_learns_its_transitions(in_graph):
