@@ -18,6 +18,10 @@ v1 = tf.compat.v1
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\\/-]")
 _FILLERS_OF_TABLES = {"InitializeTableV2", "InitializeTableFromTextFileV2", "LookupTableImportV2"}
+_NOT_PORTABLE = (
+    "a {} cannot be exported: it is neither a variable, nor a constant, nor a lookup table of single values that is "
+    "used outside loops and branches"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,9 +214,7 @@ def _captured(external: tf.Tensor, internal: tf.Tensor, fillers: list[tf.Operati
     consumers = {consumer.type: consumer for consumer in internal.consumers()}
     lookup = consumers.get("LookupTableFindV2")
     if lookup is None:
-        raise ValueError(
-            f"a {external.dtype.name} cannot be exported: it is neither a variable, nor a constant, nor a lookup table"
-        )
+        raise ValueError(_NOT_PORTABLE.format(external.dtype.name))
     types = lookup.get_attr("Tin"), lookup.get_attr("Tout")
     # Tables are shared by name in a whole process: two SavedModels must not meet.
     table = tf.raw_ops.HashTableV2(key_dtype=types[0], value_dtype=types[1], shared_name=f"table_{uuid.uuid4()}")
@@ -226,4 +228,6 @@ def _content(table: tf.Tensor, key_type: tf.DType, value_type: tf.DType) -> dict
     with context.eager_mode():
         found = tf.raw_ops.LookupTableExportV2(table_handle=table, Tkeys=key_type, Tvalues=value_type)
         keys, values = (tensor.numpy() for tensor in found)
+    if keys.ndim != 1 or values.ndim != 1:  # rows of values, or a DenseHashTable
+        raise ValueError(_NOT_PORTABLE.format(table.dtype.name))
     return {"keys": tf.constant(keys, key_type), "values": tf.constant(values, value_type)}

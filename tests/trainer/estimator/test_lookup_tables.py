@@ -125,12 +125,28 @@ def test_a_table_of_a_feature_column_is_exported(tmp_path):
     check(export_dir, estimator.get_variable_value("weights"))
 
 
-def test_a_resource_that_is_no_table_is_not_exported(tmp_path):
+def of_rows():
+    table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, default_value=[3, 3])
+    table.insert(tf.constant(["a", "b"]), tf.constant([[0, 0], [1, 1]], tf.int64))
+    return lambda words: table.lookup(words)[:, 0]
+
+
+def within_a_loop():
+    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], tf.constant([0], tf.int64)), 3)
+    return lambda words: tf.map_fn(table.lookup, words, fn_output_signature=tf.int64)
+
+
+def of_a_queue():
     queue = tf.queue.FIFOQueue(1, tf.int32)
+    return lambda words: tf.strings.length(words) * queue.size()
+
+
+@pytest.mark.parametrize("make_lookup", [of_rows, within_a_loop, of_a_queue])
+def test_other_resources_and_tables_are_not_exported(tmp_path, make_lookup):
     estimator = trained_on_ids(tmp_path / "model")
-    receiver_fn = receiver_of_words(lambda words: tf.strings.length(words) * queue.size())
-    with pytest.raises(ValueError, match="neither a variable, nor a constant, nor a lookup table"):
-        estimator.export_saved_model(str(tmp_path / "export"), receiver_fn)
+    message = "neither a variable, nor a constant, nor a lookup table of single values that is used outside loops"
+    with pytest.raises(ValueError, match=message):
+        estimator.export_saved_model(str(tmp_path / "export"), receiver_of_words(make_lookup()))
     assert not (tmp_path / "export").exists()
 
 
