@@ -19,7 +19,8 @@ def add_arg_scope(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_defaults(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **{**_CURRENT.get().get(function, {}), **kwargs})
 
-    with_defaults.has_arg_scope = True  # type: ignore[attr-defined]
+    # An attribute goes along when another decorator wraps this in turn.
+    with_defaults.takes_defaults_of = function  # type: ignore[attr-defined]
     return with_defaults
 
 
@@ -43,7 +44,7 @@ def arg_scope(functions: Iterable[Callable[..., Any]] | _Scope, **defaults: Any)
 
 def has_arg_scope(function: Callable[..., Any]) -> bool:
     """Returns whether `arg_scope` can give a function defaults."""
-    return getattr(function, "has_arg_scope", False)
+    return hasattr(function, "takes_defaults_of")
 
 
 def get_variables(
@@ -67,7 +68,7 @@ def _scope_of(functions: Iterable[Callable[..., Any]] | _Scope, defaults: Mappin
     scope = dict(_CURRENT.get())
     for function in functions:
         if not has_arg_scope(function):
-            raise ValueError(f"arg_scope: {function.__name__} takes no defaults; decorate it with add_arg_scope")
-        original = function.__wrapped__  # type: ignore[attr-defined]
+            raise ValueError(f"arg_scope: {function!r} takes no defaults; decorate it with add_arg_scope")
+        original = function.takes_defaults_of  # type: ignore[attr-defined]
         scope[original] = {**scope.get(original, {}), **defaults}
     return scope

@@ -3,6 +3,7 @@
 import collections
 import gzip
 import os
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -44,6 +45,8 @@ class DataSet:
         """Returns the next images and labels; a batch may reach into the next epoch."""
         if fake_data:
             raise ValueError("next_batch: fake_data is not supported; leave it out")
+        if not self.num_examples:
+            raise ValueError("next_batch: there are no examples; see validation_size of read_data_sets")
         while len(self._order) < batch_size:
             epoch = self._random.permutation(self.num_examples) if shuffle else np.arange(self.num_examples)
             self._order = np.concatenate([self._order, epoch])
@@ -75,7 +78,7 @@ def read_data_sets(  # noqa: PLR0913, PLR0917 - the signature that programs rely
       source_url: where they were downloaded from.
 
     Raises:
-      UserError: one of the files is not there.
+      UserError: one of the files is not there, or is none of digits.
     """
     del source_url
     if fake_data:
@@ -103,10 +106,15 @@ def _read(directory: str, name: str, magic: int) -> np.ndarray:
     if not tf.io.gfile.exists(path):
         raise UserError("there is no such file", where=path, remedy="put it there; nothing is downloaded")
     with tf.io.gfile.GFile(path, "rb") as file:
-        content = gzip.decompress(file.read())
-    found, *_ = np.frombuffer(content, ">i4", 1)
-    if found != magic:
-        raise UserError(f"not a file of digits: it starts with {found}, not {magic}", where=path)
-    rank = 3 if magic == _IMAGES_MAGIC else 1
-    shape = np.frombuffer(content, ">i4", rank, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+        compressed = file.read()
+    try:
+        content = gzip.decompress(compressed)
+        found, *_ = np.frombuffer(content, ">i4", 1)
+        if found != magic:
+            raise ValueError(f"it starts with {found}, not {magic}")
+        rank = 3 if magic == _IMAGES_MAGIC else 1
+        shape = np.frombuffer(content, ">i4", rank, offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # gzip has one for each way to be damaged
+        remedy = "the file is another one, or damaged: fetch it anew"
+        raise UserError(f"not a file of digits: {error}", where=path, remedy=remedy) from error

@@ -1,5 +1,6 @@
 """What stands for `tf.contrib`, each against its definition."""
 
+import functools
 import importlib
 import itertools
 
@@ -259,6 +260,16 @@ def test_arg_scope_gives_defaults_inside_its_block():
         pass
     with pytest.raises(ValueError, match="takes no defaults"), contrib_framework.arg_scope(scope, rate=1):
         pass
+
+
+def test_arg_scope_reaches_a_function_through_another_decorator():
+    @functools.lru_cache
+    @contrib_framework.add_arg_scope
+    def layer(rate=0.0):
+        return rate
+
+    with contrib_framework.arg_scope([layer], rate=0.5):
+        assert layer() == 0.5
 
 
 def test_variables_are_found_by_scope_and_end(in_graph):

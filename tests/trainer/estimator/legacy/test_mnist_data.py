@@ -39,6 +39,23 @@ def test_batches_go_through_all_examples_and_on(directory):
     np.testing.assert_array_equal(in_order[0], digits.images[:5])
 
 
+def test_no_examples_make_no_batch(directory):
+    nothing = mnist_data.read_data_sets(str(directory), validation_size=0).validation
+    with pytest.raises(ValueError, match="there are no examples"):
+        nothing.next_batch(1)
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"<html>", lambda content: content[:-20], lambda content: b""])
+def test_a_damaged_file_is_told_in_a_line(tmp_path, directory, damage):
+    for file in directory.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    labels = tmp_path / "train-labels-idx1-ubyte.gz"
+    labels.write_bytes(damage(labels.read_bytes()))
+    with pytest.raises(UserError, match=r"not a file of digits: .*fetch it anew") as raised:
+        mnist_data.read_data_sets(str(tmp_path))
+    assert raised.value.where == str(labels)
+
+
 def test_what_is_not_there_is_not_downloaded(tmp_path, directory):
     with pytest.raises(UserError, match="there is no such file") as raised:
         mnist_data.read_data_sets(str(tmp_path))
