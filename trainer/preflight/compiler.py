@@ -33,6 +33,15 @@ _OUT_OF_MEMORY = re.compile(
 )
 _FAILED_CHECK = re.compile(r"^F\d{4} [^\]]*\] (.+)$", re.MULTILINE)
 _MOST_MESSAGE_CHARACTERS = 600
+# Runs the module of this very package, also where that is a checkout which is not installed.
+_START_WORKER = """
+import runpy, sys
+folder, module = sys.argv.pop(1), sys.argv.pop(1)
+if folder not in sys.path:
+    sys.path.insert(0, folder)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+_OUR_FOLDER = str(pathlib.Path(compile_worker.__file__).parents[2])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +160,8 @@ def _compile_in_process(step: StepToCompile, topology: tpu_topology.Topology, pr
 
 def _run_worker(directory: pathlib.Path, topology: tpu_topology.Topology, progress: Progress) -> None:
     # -P: many a program has a package `trainer` of its own, in the folder that it is started from.
-    command = [sys.executable, "-P", "-m", compile_worker.__name__, str(directory), str(os.getpid())]
+    start = [sys.executable, "-P", "-c", _START_WORKER, _OUR_FOLDER, compile_worker.__name__]
+    command = [*start, str(directory), str(os.getpid())]
     environment = compile_worker.environment(directory)
     log = directory / "stderr.txt"
     with log.open("w") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from trainer.engine import pjrt_step, stablehlo, topology
 from trainer.errors import UserError
 from trainer.preflight import compile_worker, compiler
 
+ROOT = pathlib.Path(compiler.__file__).parents[2]
 INTERFACE = pjrt_step.StepInterface(num_batch_inputs=1, is_per_replica=(False,))
 
 
@@ -97,6 +99,19 @@ def test_no_compiler_outlives_its_caller(tmp_path, signal_number):
         time.sleep(0.1)
     assert not is_running(worker)
     assert not list(tmp_path.rglob(compile_worker.RESULT_FILE)), "it went on"
+
+
+@pytest.mark.slow
+def test_the_compiler_runs_in_the_package_of_its_caller(tmp_path):
+    """It may be that of a checkout which is not installed, though another one is."""
+    for package in ("preprocessing", "trainer"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    worker = tmp_path / "trainer" / "preflight" / "compile_worker.py"
+    worker.write_text("if __name__ == '__main__':\n    raise SystemExit('the checkout')\n" + worker.read_text())
+    command = [sys.executable, "-c", CALLER, str(tmp_path / "cache")]
+    caller = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "v5e:1x1: the TPU compiler stopped with status 1 (the checkout)" in caller.stderr
 
 
 def is_running(process_id: str) -> bool:
