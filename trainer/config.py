@@ -324,7 +324,7 @@ def _check_range(field: dataclasses.Field, number: float, where: str) -> None:
     low, high, below = (field.metadata[name] for name in ("minimum", "maximum", "above"))
     if not math.isfinite(number) or not low <= number <= high or number <= below:
         bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:.10g}"
-        bounds = f"above {below:g}" if number <= below else bounds
+        bounds = f"above {below:g}" if below > -math.inf else bounds
         raise UserError(f"{number:g} is out of range", where=where, remedy=f"give a value {bounds}")
 
 

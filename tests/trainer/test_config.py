@@ -62,6 +62,7 @@ def test_a_word_that_cannot_be_read_says_why(word, message):
         ("engine", "cuda", "--engine: 'cuda' is not one of auto, tf, pjrt"),
         ("image_size", 32.5, "--image_size: 32.5 is not a whole number"),
         ("train_epochs", 0, "--train_epochs: 0 is out of range; give a value above 0"),
+        ("train_epochs", float("nan"), "--train_epochs: nan is out of range; give a value above 0"),
         ("ema_decay", -0.5, "--ema_decay: -0.5 is out of range"),
         ("horizontal_flip", 1, "--horizontal_flip: 1 is not true or false"),
         ("global_batch_size", True, "--global_batch_size: True is not a whole number"),
