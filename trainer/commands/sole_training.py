@@ -26,6 +26,7 @@ def alone_in(model_dir: str) -> Iterator[None]:
         yield
         return
     model_directory.require_plain_name(model_dir)
+    model_dir = os.path.abspath(model_dir)  # TensorFlow, too, takes `..` by the text, even after what is not there
     is_new = not os.path.isdir(model_dir)
     with model_directory.failures_told("used", model_dir):
         tf.io.gfile.makedirs(model_dir)
@@ -40,9 +41,10 @@ def alone_in(model_dir: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lock(model_dir: str) -> Iterator[None]:
-    folder = os.open(model_dir, os.O_RDONLY)
-    try:
+    with contextlib.ExitStack() as stack:
         try:
+            folder = os.open(model_dir, os.O_RDONLY)
+            stack.callback(os.close, folder)
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             remedy = "wait for its end, or give another --model_dir"
@@ -50,5 +52,3 @@ def _lock(model_dir: str) -> Iterator[None]:
         except OSError as error:  # NFS and other network file systems cannot lock a folder
             logging.debug("%s is not locked: %s", model_dir, error)
         yield
-    finally:
-        os.close(folder)

@@ -37,6 +37,14 @@ def test_the_other_processes_of_a_training_are_let_in(tmp_path, monkeypatch):
             pass
 
 
+def test_a_way_through_a_folder_that_is_not_there_leads_where_tensorflow_goes(tmp_path):
+    with alone_in(str(tmp_path / "nowhere" / ".." / "model")):
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+        with pytest.raises(UserError, match="another training"), alone_in(str(tmp_path / "model")):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_that_cannot_be_a_folder(tmp_path):
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "model"):
