@@ -156,7 +156,7 @@ def _installed_directories() -> list[str]:
 def package_of(directory: str) -> tuple[str, str]:
     """Returns the package that a directory is, empty if it is none, and the directory that it is imported from."""
     parts: list[str] = []
-    while os.path.isfile(os.path.join(directory, "__init__.py")):
+    while os.path.basename(directory) and os.path.isfile(os.path.join(directory, "__init__.py")):
         directory, name = os.path.split(directory)
         parts.insert(0, name)
     return ".".join(parts), directory

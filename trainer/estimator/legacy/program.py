@@ -46,11 +46,10 @@ def run(script: str, arguments: Sequence[str], version: int | None = None) -> in
     with _sys_restored():
         sys.argv = [script, *arguments]
         runs_as_module = bool(package) and style.names_package(path, package)
-        if runs_as_module:
-            # As `python -m PACKAGE.SCRIPT` has it: modules beside the script may be called as one of Python's.
-            sys.path[:0], sys.path[len(sys.path) :] = [root], [directory]
-        else:
-            sys.path[:0] = [directory, root] if package else [directory]
+        # As `python -m PACKAGE.SCRIPT` or `python SCRIPT` has it. What the other would find comes last, for it may be
+        # called as one of Python's modules.
+        before, after = (root, directory) if runs_as_module else (directory, root)
+        sys.path[:] = [before, *sys.path, after]
         found = style.of_program(path, package) if version is None else style.Style(version, "as asked for")
         print(
             f"tpu-images legacy: `import tensorflow` means TensorFlow {found.version}: {found.reason}", file=sys.stderr

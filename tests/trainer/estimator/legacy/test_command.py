@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from trainer import task
-from trainer.estimator.legacy import style
+from trainer.estimator.legacy import imports, style
 
 
 @pytest.fixture
@@ -229,6 +229,20 @@ def test_a_script_of_a_package_may_import_what_lies_beside_it(script, capsys):
     script("DEPTH = 50", "repository/settings_beside.py")
     assert run(script("import settings_beside\nprint(settings_beside.DEPTH)", "repository/main.py")) == 0
     assert capsys.readouterr().out == "50\n"
+
+
+def test_what_lies_beside_the_package_of_a_script_takes_no_place_of_pythons_modules(script, capsys):
+    script("", "package/__init__.py")
+    script("", "pyclbr.py")
+    script("SIZE = 3", "beside_the_package.py")
+    text = "import pyclbr\nimport beside_the_package\nprint(hasattr(pyclbr, 'readmodule'), beside_the_package.SIZE)"
+    assert run(script(text, "package/main.py")) == 0
+    assert capsys.readouterr().out == "True 3\n"
+
+
+def test_a_package_may_lie_in_the_root_of_the_file_system(monkeypatch):
+    monkeypatch.setattr("os.path.isfile", lambda path: path in {"/__init__.py", "/app/__init__.py"})
+    assert imports.package_of("/app") == ("app", "/")
 
 
 MODEL = """
