@@ -5,7 +5,6 @@ units. The variable stays as it is, so that a resumed run goes on from the check
 """
 
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,22 +14,19 @@ from trainer import replica
 
 # Seeds of neighbouring replicas are so far apart.
 _SEED_DISTANCE = 1_000_003
-_CHANGING = threading.Lock()
 
 
 def differ_by_replica() -> None:
     """Lets the seeds that `keras.random.SeedGenerator`s draw in the trace of a step depend on the replica.
 
-    This stays: threads that trace at the same time would take back one another's change. Each asks for its own trace's
-    replicas when it draws a seed.
+    This stays: which replicas there are is asked when a seed is drawn, by each thread for itself.
     """
     if "keras" not in sys.modules:
         return
     from keras.random import SeedGenerator  # noqa: PLC0415 - TensorFlow has loaded it, or nobody uses it
 
-    with _CHANGING:
-        if SeedGenerator.next.__module__ != __name__:
-            SeedGenerator.next = _differing(SeedGenerator.next)
+    if SeedGenerator.next.__module__ != __name__:
+        SeedGenerator.next = _differing(SeedGenerator.next)
 
 
 def _differing(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ run. What TensorFlow 1 code expects of its graph is there: collections, `get_var
 import contextlib
 import dataclasses
 import gc
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from trainer.engine.step_graph import StepGraph
 
 # How TensorFlow calls the gradients that it registers for `tf.custom_gradient`; a program's own names are its own.
 _CUSTOM_GRADIENT = "CustomGradient-"
+# A trace puts functions of its own in place of some of TensorFlow's: another thread's must not see them come and go.
+_TRACING = threading.RLock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +202,7 @@ def trace_step(
     context: replica.ReplicaContext | None = None,
     seed: int | None = None,
 ) -> StepProgram:
-    """Traces one step and initialises the variables that it created.
+    """Traces one step and initialises the variables that it created. Threads wait for one another's traces.
 
     Args:
       step_fn: takes the batch of one replica, structured as `batch_spec`, as symbolic tensors.
@@ -218,13 +221,14 @@ def trace_step(
         ]
         batch = tf.nest.pack_sequence_as(batch_spec, inputs, expand_composites=True)
         context = context or replica.ReplicaContext()
-        keras_seeds.differ_by_replica()
         with (
+            _TRACING,
             replica.tracing(context),
             tpu_functions.routed_to(context),
             randomness.keyed_in_control_flow(graph, _random_key(graph, context)),
             OptionalXlaContext(context.is_for_xla),
         ):
+            keras_seeds.differ_by_replica()
             result = step_fn(batch)
     graph.end_trace()
     store.adopt(graph._watched_variables)

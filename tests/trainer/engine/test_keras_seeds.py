@@ -1,5 +1,3 @@
-import threading
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -31,31 +29,6 @@ def kept_units(engine, num_steps, store=None):
 def test_replicas_drop_different_units_at_each_step():
     kept = kept_units(pjrt_engine.PjrtEngine(pjrt_devices.select("mock:4")), num_steps=3)
     assert len({mask.tobytes() for mask in kept.reshape(-1, NUM_UNITS)}) == 3 * 4
-
-
-def test_threads_that_trace_at_the_same_time_do_not_disturb_one_another():
-    """A seed drawn for one replica knows nothing of the two that another thread's trace is for."""
-    engine = pjrt_engine.PjrtEngine(pjrt_devices.select("mock:2"))
-    meeting = threading.Barrier(2, timeout=60)
-    operations = {}
-
-    def trace(num_replicas):
-        def step_fn(batch):
-            meeting.wait()  # both traces are under way
-            seed = keras.random.SeedGenerator(3).next()
-            meeting.wait()  # neither is over
-            return StepResult(replicated={"seed": seed, "batch": batch}, effects=Effects.LOOSE)
-
-        context = engine.replica_context() if num_replicas == 2 else None
-        program = step_program.trace_step(step_fn, tf.TensorSpec([1]), variables.VariableStore(), context)
-        operations[num_replicas] = {one.type for one in program.concrete_function.graph.get_operations()}
-
-    threads = [threading.Thread(target=trace, args=(num_replicas,)) for num_replicas in (1, 2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert ("XlaReplicaId" in operations[1], "XlaReplicaId" in operations[2]) == (False, True)
 
 
 def test_a_resumed_run_drops_what_an_uninterrupted_one_does():

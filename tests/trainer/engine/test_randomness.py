@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -147,6 +149,33 @@ def test_a_gradient_sees_the_numbers_that_the_loop_drew():
 
 def test_a_loop_without_a_seed_differs_from_run_to_run():
     assert (drawn_here(LOOPS["uniform"], None)[0] != drawn_here(LOOPS["uniform"], None)[0]).any()
+
+
+def test_a_trace_that_another_thread_ends_meanwhile_changes_no_numbers():
+    """What the first trace puts in place of TensorFlow's functions goes when it ends, and the second's with it."""
+    is_first_under_way, is_second_under_way, is_first_over = (threading.Event() for _ in range(3))
+    drawn = []
+
+    def first():
+        is_first_under_way.set()
+        is_second_under_way.wait(timeout=0.5)  # in vain, where the second waits for the first
+        return DRAWS["uniform"]()
+
+    def second():
+        is_second_under_way.set()
+        is_first_over.wait(timeout=60)
+        return LOOPS["uniform"]()
+
+    def trace_second():
+        is_first_under_way.wait(timeout=60)
+        drawn.append(drawn_here(second, seed=3))
+
+    thread = threading.Thread(target=trace_second)
+    thread.start()
+    drawn_here(first, seed=3)
+    is_first_over.set()
+    thread.join()
+    np.testing.assert_array_equal(drawn[0], drawn_here(LOOPS["uniform"], seed=3))
 
 
 def test_replicas_draw_different_numbers():
