@@ -44,6 +44,13 @@ class _ExportDir(str):
         return str(self)
 
 
+class _ModelOfThread(threading.local):
+    """The model that each thread has, `own`; a copy has none yet."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_ModelOfThread":
+        return _ModelOfThread()
+
+
 class Estimator:
     """A model_fn, the directory of its checkpoints, and what one does with them.
 
@@ -81,7 +88,7 @@ class Estimator:
             warm_start_from=warm_start_from,
             injects_params=self._injects_params,
         )
-        self._models = threading.local()
+        self._models = _ModelOfThread()
         self._models.own = self._first_model
 
     @property

@@ -1,5 +1,6 @@
 """What holds for an `Estimator` as a whole: variables of the newest checkpoint, use by several threads."""
 
+import copy
 import threading
 
 import numpy as np
@@ -59,3 +60,9 @@ def test_threads_may_train_evaluate_and_predict_at_the_same_time(tmp_path):
     for max_steps in (2, 60):
         alone.train(programs.input_fn, max_steps=max_steps)
     np.testing.assert_array_equal(results["trained"], alone.get_variable_value("weights"))
+
+
+def test_an_estimator_may_be_copied_as_one_in_the_params_of_another_is(tmp_path):
+    estimator = programs.make_estimator(tmp_path)
+    copy.deepcopy(estimator).train(programs.input_fn, max_steps=2)
+    assert estimator.evaluate(programs.input_fn)["global_step"] == 2
