@@ -1,7 +1,6 @@
 """The training step of a model_fn, lowered for any batch size and number of replicas."""
 
 import dataclasses
-import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,14 +22,15 @@ class TrainingStep:
 
     Fields:
       model_fn: as given to `TPUEstimator`.
-      features, labels: nests of `tf.TensorSpec`s; a None on axis 0 stands for the batch of one replica.
+      features, labels: nests of `tf.TensorSpec`s; a None on axis 0 stands for the batch of one replica. Labels may be
+        None.
       params: as given to `TPUEstimator`; `batch_size` and `context` are added.
     """
 
     model_fn: Callable[..., Any]
     features: Any
     labels: Any = None
-    params: Mapping[str, Any] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def lower(self, per_replica_batch_size: int, num_replicas: int) -> StepToCompile:
         """Returns the step of one of `num_replicas` replicas.
@@ -41,9 +41,8 @@ class TrainingStep:
         global_batch_size = per_replica_batch_size * num_replicas
         engine = typing.cast(Engine, _TracingEngine(num_replicas))  # steps are traced for it, never loaded
         deployment = Deployment(engine, global_batch_sizes={ModeKeys.TRAIN: global_batch_size}, is_tpu=True)
-        batch_spec = tf.nest.map_structure(
-            lambda spec: _with_batch_size(spec, per_replica_batch_size), (self.features, self.labels)
-        )
+        batch = self.features if self.labels is None else (self.features, self.labels)
+        batch_spec = tf.nest.map_structure(lambda spec: _with_batch_size(spec, per_replica_batch_size), batch)
         program = model_programs.ModelPrograms(self._call).trace(ModeKeys.TRAIN, batch_spec, deployment)
         interface = pjrt_step.StepInterface(len(program.batch_specs), program.is_per_replica)
         names = tuple(variable.name.partition(":")[0] for variable in program.variables)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.engine.spec import TPUEstimatorSpec
 from trainer.engine.variables import StoredVariable
 from trainer.errors import UserError
+from trainer.preflight.training_step import TrainingStep
 
 
 def test_inputs_are_the_batch_of_one_replica_then_the_state(training_step):
@@ -17,6 +19,17 @@ def test_inputs_are_the_batch_of_one_replica_then_the_state(training_step):
     variables = [(), (512, 256), (512, 256), (256, 10), (256, 10)]
     assert sorted(item.shape for item in step.program.inputs[2:]) == sorted(variables)
     assert step.state_bytes == 8 + sum(4 * int(np.prod(shape)) for shape in variables[1:])
+
+
+def test_a_model_fn_may_have_neither_labels_nor_params():
+    def model_fn(features, labels, mode):
+        loss = tf.reduce_mean(features["vector"] * tf.compat.v1.get_variable("scale", []))
+        optimizer = tf.compat.v1.tpu.CrossShardOptimizer(tf.compat.v1.train.GradientDescentOptimizer(0.1))
+        train_op = optimizer.minimize(loss, global_step=tf.compat.v1.train.get_global_step())
+        return TPUEstimatorSpec(mode, loss=loss, train_op=train_op)
+
+    step = TrainingStep(model_fn, features={"vector": tf.TensorSpec([None, 4])})
+    assert step.lower(per_replica_batch_size=8, num_replicas=2).program.inputs[0].shape == (8, 4)
 
 
 def test_the_same_step_has_the_same_digest_and_another_batch_another(training_step):
