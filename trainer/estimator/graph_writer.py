@@ -230,4 +230,6 @@ def _content(table: tf.Tensor, key_type: tf.DType, value_type: tf.DType) -> dict
         keys, values = (tensor.numpy() for tensor in found)
     if keys.ndim != 1 or values.ndim != 1:  # rows of values, or a DenseHashTable
         raise ValueError(_NOT_PORTABLE.format(table.dtype.name))
+    if not keys.size:
+        raise ValueError("a lookup table that holds nothing cannot be exported: TensorFlow fills none with nothing")
     return {"keys": tf.constant(keys, key_type), "values": tf.constant(values, value_type)}

@@ -150,6 +150,13 @@ def test_other_resources_and_tables_are_not_exported(tmp_path, make_lookup):
     assert not (tmp_path / "export").exists()
 
 
+def test_an_empty_table_is_not_exported_as_one_that_cannot_be_loaded(tmp_path):
+    estimator = trained_on_ids(tmp_path / "model")
+    table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, default_value=3)
+    with pytest.raises(ValueError, match="a lookup table that holds nothing cannot be exported"):
+        estimator.export_saved_model(str(tmp_path / "export"), receiver_of_words(table.lookup))
+
+
 def test_an_accelerator_has_no_tables(tmp_path):
     def model_fn(features, labels, mode, params):
         table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([2], [1.0], tf.int32), 0.0)
