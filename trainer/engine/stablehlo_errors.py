@@ -5,7 +5,7 @@ import pathlib
 import re
 import traceback
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import tensorflow as tf
 
@@ -13,7 +13,8 @@ from trainer.engine import stablehlo, step_program
 from trainer.errors import UserError, one_line
 
 _NO_LOWERING = re.compile(
-    r"No registered '(?P<type>\w+)' OpKernel for \S+ devices compatible with node \{\{node (?P<name>[^}]+)\}\}"
+    r"No registered '(?P<type>\w+)' OpKernel for \S+ devices compatible with node "
+    r"(?:\{\{function_node [^}]+\}\})?\{\{node (?P<name>[^}]+)\}\}"
 )
 _NOT_CONSTANT = re.compile(r"Input \d+ to node `(?P<name>[^`]+)` with op (?P<type>\w+) must be a compile-time constant")
 # Whatever else the bridge complains of: its first line says what, a later one where.
@@ -119,7 +120,8 @@ def source_line(operation: tf.Operation) -> str:
     """
     while operation._original_op is not None:
         operation = operation._original_op
-    frames = [frame for frame in operation.traceback if _is_of_the_model(frame)]
+    # What comes from a saved graph has no traceback.
+    frames = [frame for frame in operation.traceback or () if _is_of_the_model(frame)]
     if not frames:
         return ""
     frame = frames[-1]
@@ -133,12 +135,12 @@ def _is_of_the_model(frame: traceback.FrameSummary) -> bool:
 
 
 def _at_operation(what: str, name: str, graph: tf.Graph, remedy: str) -> LoweringError:
-    operation = _find(name, graph)
-    return LoweringError(what, where=source_line(operation) if operation else "", remedy=remedy)
+    lines = map(source_line, _origins(name, graph))
+    return LoweringError(what, where=next(filter(None, lines), ""), remedy=remedy)
 
 
 def _remedy(op_type: str, name: str, graph: tf.Graph) -> str:
-    operation = _find(name, graph)
+    operation = next(_origins(name, graph), None)
     if op_type not in _REMEDIES and operation and _touches_strings(operation):
         return _STRING_REMEDY
     return _REMEDIES.get(op_type, _OTHER_REMEDY)
@@ -149,8 +151,8 @@ def _touches_strings(operation: tf.Operation) -> bool:
     return any(tensor.dtype == tf.string for tensor in tensors)
 
 
-def _find(name: str, graph: tf.Graph) -> tf.Operation | None:
-    """Returns the operation of the graph, or of a function that it calls, that `name` comes from.
+def _origins(name: str, graph: tf.Graph) -> Iterator[tf.Operation]:
+    """Yields the operation of the graph, or of a function that it calls, that `name` comes from; then those around it.
 
     Inlining a function puts the name of its call before those of its operations; what takes the place of a random
     operation has that one's name before its own.
@@ -159,10 +161,10 @@ def _find(name: str, graph: tf.Graph) -> tf.Operation | None:
     parts = name.split("/")
     inlined = ["/".join(parts[start:]) for start in range(len(parts))]
     replaced = ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
-    return next((operations[candidate] for candidate in inlined + replaced if candidate in operations), None)
+    yield from (operations[candidate] for candidate in inlined + replaced if candidate in operations)
 
 
 def _with_functions(graph: tf.Graph) -> list[tf.Graph]:
     """Returns the functions that a graph calls, innermost first, and the graph itself, whose names win, last."""
-    called = [function.graph for function in graph._functions.values()]
+    called = [function.graph for function in graph._functions.values() if hasattr(function, "graph")]
     return [inner for part in called for inner in _with_functions(part)] + [graph]

@@ -2,6 +2,7 @@ import re
 
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import function
 
 from trainer.engine import pjrt_engine, step_program, variables
 from trainer.engine.step_program import StepResult
@@ -83,6 +84,58 @@ def test_the_gradient_of_a_loop_inside_a_branch_is_told_by_the_line_of_the_branc
     context = pjrt_engine.replica_context(num_replicas=1)
     program = step_program.trace_step(step_fn, tf.TensorSpec([4]), variables.VariableStore(), context)
     with pytest.raises(UserError, match=r"# the branch\): a loop inside a branch .*has no gradient.*tf\.where"):
+        pjrt_engine.lower(program)
+
+
+class Saved(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([4])])
+    def mask(self, values):
+        return tf.boolean_mask(values, values > 0)
+
+    @tf.function(input_signature=[tf.TensorSpec([4])])
+    def length(self, values):
+        return tf.strings.length(tf.strings.as_string(values))
+
+
+def saved_functions(directory):
+    tf.saved_model.save(Saved(), directory)
+    return tf.saved_model.load(directory)
+
+
+def saved_mask(directory):
+    return saved_functions(directory).mask
+
+
+def imported_graph(directory):
+    with tf.Graph().as_default() as graph:
+        values = tf.compat.v1.placeholder(tf.float32, [4], name="values")
+        tf.boolean_mask(values, values > 0, name="masked")
+    (name,) = {operation.outputs[0].name for operation in graph.get_operations() if "GatherV2" in operation.type}
+    return lambda batch: tf.graph_util.import_graph_def(graph.as_graph_def(), {"values": batch}, [name])[0]
+
+
+def function_of_tensorflow_1(directory):
+    @function.Defun(tf.float32)
+    def mask(values):
+        return tf.where(values > 0)
+
+    return mask
+
+
+@pytest.mark.parametrize("make", [saved_mask, imported_graph, function_of_tensorflow_1])
+def test_an_operation_that_no_line_of_the_model_made_is_told_all_the_same(tmp_path, make):
+    mask = make(str(tmp_path))
+    step_fn = lambda batch: StepResult(per_replica={"outputs": mask(batch)})  # noqa: E731
+    program = step_program.trace_step(step_fn, tf.TensorSpec([4]), variables.VariableStore())
+    with pytest.raises(UserError, match="its shape depends on the data"):
+        pjrt_engine.lower(program)
+
+
+def test_an_operation_of_a_saved_function_is_told_with_its_remedy(tmp_path):
+    saved = saved_functions(str(tmp_path))
+    step_fn = lambda batch: StepResult(per_replica={"outputs": saved.length(batch)})  # noqa: E731
+    program = step_program.trace_step(step_fn, tf.TensorSpec([4]), variables.VariableStore())
+    with pytest.raises(UserError, match=r"AsString \(AsString\) does not run.*strings stay on the host"):
         pjrt_engine.lower(program)
 
 
