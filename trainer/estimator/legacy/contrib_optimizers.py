@@ -88,11 +88,15 @@ def _optimizer(given: Any, rate: Any) -> Any:
     if isinstance(given, str):
         if given not in OPTIMIZER_CLS_NAMES:
             raise ValueError(f"optimize_loss: unknown optimizer {given!r}; there are {', '.join(OPTIMIZER_CLS_NAMES)}")
+        if rate is None:
+            raise ValueError(f"optimize_loss: optimizer {given!r} needs a learning_rate; it is None")
         given = OPTIMIZER_CLS_NAMES[given]
     if isinstance(given, tf.compat.v1.train.Optimizer):
         return given
     if not callable(given):
         raise ValueError(f"optimize_loss: optimizer is {given!r}; give a name, an optimizer, a class or a function")
+    if rate is None:
+        return given()
     return given(rate) if inspect.isclass(given) or inspect.signature(given).parameters else given()
 
 

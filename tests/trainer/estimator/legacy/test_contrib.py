@@ -280,6 +280,10 @@ def test_variables_are_found_by_scope_and_end(in_graph):
     assert [variable.op.name for variable in contrib_framework.get_trainable_variables("a")] == ["a/kernel"]
 
 
+def own_optimizer(learning_rate=1.0):
+    return tf.compat.v1.train.GradientDescentOptimizer(learning_rate)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -288,6 +292,7 @@ def test_variables_are_found_by_scope_and_end(in_graph):
         ({"optimizer": lambda rate: tf.compat.v1.train.GradientDescentOptimizer(2 * rate)}, [-1.0, -3.0]),
         ({"optimizer": lambda: tf.compat.v1.train.GradientDescentOptimizer(1.0)}, [-1.0, -3.0]),
         ({"optimizer": tf.compat.v1.train.GradientDescentOptimizer(1.0), "learning_rate": None}, [-1.0, -3.0]),
+        ({"optimizer": own_optimizer, "learning_rate": None}, [-1.0, -3.0]),
         ({"optimizer": "SGD", "clip_gradients": 1.0}, [4.7, 4.6]),
         ({"optimizer": "SGD", "gradient_multipliers": {"weights": 2.0}}, [-1.0, -3.0]),
         ({"optimizer": "SGD", "gradient_multipliers": {"weights:0": 2.0}}, [-1.0, -3.0]),
@@ -342,6 +347,7 @@ def test_optimize_loss_runs_updates_and_summarises(in_graph):
     ("arguments", "match"),
     [
         ({"optimizer": "Sgd"}, "unknown optimizer 'Sgd'; there are Adagrad"),
+        ({"optimizer": "SGD", "learning_rate": None}, "optimizer 'SGD' needs a learning_rate"),
         ({"optimizer": 3}, "give a name, an optimizer, a class or a function"),
         ({"optimizer": "SGD", "gradient_noise_scale": 0.1}, "gradient_noise_scale is not supported"),
     ],
@@ -349,7 +355,7 @@ def test_optimize_loss_runs_updates_and_summarises(in_graph):
 def test_optimize_loss_refuses_what_it_cannot_do(in_graph, arguments, match):
     weights = tf.compat.v1.get_variable("weights", initializer=1.0)
     with pytest.raises(ValueError, match=match):
-        contrib_optimizers.optimize_loss(weights, None, 0.1, **arguments)
+        contrib_optimizers.optimize_loss(weights, None, **{"learning_rate": 0.1, **arguments})
 
 
 def test_a_model_fn_on_a_tpu_is_told_where_to_write_its_summaries(tmp_path):
