@@ -57,7 +57,7 @@ def is_in_top_k(logits: tf.Tensor, labels: tf.Tensor, k: int) -> tf.Tensor:
     """
     target = tf.gather(logits, labels, axis=1, batch_dims=1)[:, tf.newaxis]
     is_earlier = tf.range(logits.shape[-1], dtype=labels.dtype)[tf.newaxis] < labels[:, tf.newaxis]
-    is_ahead = (logits > target) | ((logits == target) & is_earlier)
+    is_ahead = (logits > target) | (tf.equal(logits, target) & is_earlier)
     rank = tf.reduce_sum(tf.cast(is_ahead, tf.int32), axis=1)
     return (rank < k) & ~tf.reduce_any(tf.math.is_nan(logits), axis=1)
 
@@ -82,14 +82,14 @@ def per_class_precision(
     predicted: tf.Tensor, labels: tf.Tensor, num_classes: int, weights: tf.Tensor | None = None
 ) -> AdditiveMetric:
     """Returns `[num_classes]`: of the examples predicted as a class, the share that is of it; NaN if there are none."""
-    return _class_ratio(predicted, predicted == labels, num_classes, weights)
+    return _class_ratio(predicted, tf.equal(predicted, labels), num_classes, weights)
 
 
 def per_class_recall(
     predicted: tf.Tensor, labels: tf.Tensor, num_classes: int, weights: tf.Tensor | None = None
 ) -> AdditiveMetric:
     """Returns `[num_classes]`: of the examples of a class, the share predicted as it; NaN for a class without any."""
-    return _class_ratio(labels, predicted == labels, num_classes, weights)
+    return _class_ratio(labels, tf.equal(predicted, labels), num_classes, weights)
 
 
 def _class_ratio(
