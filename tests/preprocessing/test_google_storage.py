@@ -134,6 +134,7 @@ def test_a_folder_that_is_no_dataset_is_not_touched(bucket, remote_photos):
         convert(remote_photos, remote_photos, "--overwrite")
 
 
+@pytest.mark.slow
 def test_a_failed_conversion_leaves_its_list(bucket, place, remote_photos):
     for index in range(30):
         write(f"{remote_photos}/cat/bad{index}.jpg", b"bad")

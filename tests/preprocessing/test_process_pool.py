@@ -70,6 +70,7 @@ def test_closing_does_not_wait_for_work():
     assert time.monotonic() - started_secs < 30
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_is_killed():
     program = "import os, time; from preprocessing.process_pool import ProcessPool; pool = ProcessPool(1);"
     program += "print(pool.submit(os.getpid)(), flush=True); pool.submit(time.sleep, 600); time.sleep(600)"

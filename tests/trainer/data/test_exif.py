@@ -61,6 +61,7 @@ def test_turning_is_what_pillow_does(stated):
     np.testing.assert_array_equal(turned, np.asarray(ImageOps.exif_transpose(image)))
 
 
+@pytest.mark.slow
 def test_turning_prints_nothing():
     program = """
 import tensorflow as tf

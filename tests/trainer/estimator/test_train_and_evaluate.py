@@ -141,6 +141,7 @@ class Results:
         return spec._replace(loss=tf.gather(table, v1.train.get_global_step()))
 
 
+@pytest.mark.slow
 def test_the_best_exporter_exports_improvements_and_remembers_them_after_a_restart(tmp_path):
     make_exporter = lambda: BestExporter("best", receiver_fn)  # noqa: E731
     results = {2: 5.0, 4: 3.0, 6: 4.0, 8: 3.5, 10: 3.2, 12: 1.0}

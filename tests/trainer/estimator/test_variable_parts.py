@@ -28,6 +28,7 @@ def partitioned(num_parts):
     return model_fn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{}, {"use_tpu": True, "config": {"master": "mock:2"}}], ids=["tf", "mock:2"])
 def test_however_many_parts_a_variable_has_its_checkpoints_are_the_same(tmp_path, arguments):
     for max_steps, num_parts in enumerate((2, None, 3), start=2):

@@ -218,6 +218,7 @@ def test_metrics_are_consistent_with_one_another():
     assert found["top_2_accuracy"] >= found["top_1_accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("top_k", "name"), [(5, "top_4_accuracy"), (1, "top_1_accuracy")])
 def test_k_never_exceeds_the_classes(top_k, name):
     found = Trained.fresh(top_k=top_k).evaluate(*batch())

@@ -201,6 +201,7 @@ def test_a_shutdown_of_the_machine_stops_the_trainer(tmp_path):
     assert machine.outcome == {"exit_status": 143, "stop_reason": "the machine shuts down"}
 
 
+@pytest.mark.slow
 def test_out_of_time(tmp_path):
     machine = TpuMachine(tmp_path, ("work",))
     machine.metadata["attributes/tpu-images-max-seconds"] = "1"

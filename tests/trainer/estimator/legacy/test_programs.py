@@ -85,6 +85,7 @@ def test_what_was_there_before_is_there_afterwards(tmp_path):
     assert not hasattr(tf.zeros([2]).shape[0], "value")
 
 
+@pytest.mark.slow
 def test_a_program_that_is_a_package_trains_evaluates_and_exports(tmp_path):
     write_digits(tmp_path / "data")
     result = run("digits/task.py", tmp_path / "run", f"--data_dir={tmp_path / 'data'}", "--learning_rate=0.01")
