@@ -7,7 +7,7 @@ return. Both are checked when they are made, so that a mistake is reported where
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import tensorflow as tf
 
@@ -23,8 +23,18 @@ class ModeKeys:
 _MODES = (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT)
 
 
+class TakenForNamedTuple:
+    """Gives a dataclass the methods of a named tuple that programs call: it was one in TensorFlow 1."""
+
+    def _replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def _asdict(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
 @dataclasses.dataclass(frozen=True)
-class EstimatorSpec:
+class EstimatorSpec(TakenForNamedTuple):
     """The result of a model_fn of the plain `Estimator`.
 
     Fields:
@@ -60,15 +70,9 @@ class EstimatorSpec:
         for name in ("training_chief_hooks", "training_hooks", "evaluation_hooks", "prediction_hooks"):
             _set(self, **{name: _checked_hooks(name, getattr(self, name))})
 
-    def _replace(self, **changes: Any) -> "EstimatorSpec":
-        return dataclasses.replace(self, **changes)
-
-    def _asdict(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
 
 @dataclasses.dataclass(frozen=True)
-class TPUEstimatorSpec:
+class TPUEstimatorSpec(TakenForNamedTuple):
     """The result of a model_fn of `TPUEstimator`.
 
     Fields as in `EstimatorSpec`, but:
@@ -103,12 +107,6 @@ class TPUEstimatorSpec:
         for name, tensor in (self.scalars or {}).items():
             if tf.TensorShape(tensor.shape).rank not in (0, None):
                 raise ValueError(f"TPUEstimatorSpec.scalars[{name!r}] must be a scalar, got shape {tensor.shape}")
-
-    def _replace(self, **changes: Any) -> "TPUEstimatorSpec":
-        return dataclasses.replace(self, **changes)
-
-    def _asdict(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def as_estimator_spec(self) -> EstimatorSpec:
         """Returns the equivalent spec of a plain Estimator; calls `eval_metrics` and `scaffold_fn` here and now.

@@ -115,6 +115,11 @@ class VariableStore:
         return {name: variable for name, variable in self._variables.items() if name not in self._local_names}
 
     @property
+    def local(self) -> dict[str, tf.Variable]:
+        """The other variables, by name, in the order of creation."""
+        return {name: variable for name, variable in self._variables.items() if name in self._local_names}
+
+    @property
     def trainable(self) -> dict[str, tf.Variable]:
         """The saved variables that training changes by gradients."""
         return {name: variable for name, variable in self.saved.items() if variable.trainable}

@@ -82,9 +82,9 @@ class CheckpointDirectory:
         are kept for good are no longer in the state file.
         """
         paths = dict.fromkeys([*(self._listed() or self._on_disk()[::-1]), self.path(step)])
-        present = [path for path in paths if tf.io.gfile.exists(path + ".index")]
         # What somebody else has put there under a name without a step is not ours to remove.
-        return [path for path in present if _has_step(path) and step_of(path) <= step]
+        ours = (path for path in paths if _has_step(path) and step_of(path) <= step)
+        return [path for path in ours if tf.io.gfile.exists(path + ".index")]
 
     def keep_more(self, policy: RetentionPolicy) -> None:
         """From now on keeps what `policy` asks for as well."""

@@ -115,7 +115,7 @@ def _program(model: Model, mode: str, input_receiver_fn: Callable[[], InputRecei
         is_for_replicas = isinstance(spec, TPUEstimatorSpec) and mode != ModeKeys.PREDICT
         plain = spec.as_estimator_spec() if is_for_replicas else spec
         outputs, methods, targets = _signatures(plain, mode)
-        metric_variables = evaluation_metrics.keras_variables(getattr(plain, "eval_metric_ops", None) or {})
+        metric_variables = evaluation_metrics.keras_variables(getattr(plain, "eval_metric_ops", None))
         return StepResult(
             per_replica=outputs,
             feeds=tf.nest.flatten(receiver.receiver_tensors, expand_composites=True),

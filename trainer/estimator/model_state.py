@@ -176,9 +176,7 @@ class ModelState:
 
     def local_values(self) -> dict[str, np.ndarray]:
         """Returns the values of local variables, by name."""
-        saved = {id(variable) for variable in self._store.saved.values()}
-        local = [variable for variable in self._store.values() if id(variable) not in saved]
-        return {variable.name.partition(":")[0]: variable.numpy() for variable in local}
+        return {name: variable.numpy() for name, variable in self._store.local.items()}
 
     def set_local(self, values: Mapping[str, np.ndarray] | None) -> None:
         """Gives local variables these values; None stands for those that they begin with."""

@@ -6,6 +6,7 @@ import numbers
 import re
 from typing import Any
 
+from trainer.engine.spec import TakenForNamedTuple
 from trainer.estimator import run_config
 
 _DURATION = re.compile(r"(\d+)([smh])")
@@ -31,7 +32,7 @@ class InputPipelineConfig(enum.IntEnum):
 
 
 @dataclasses.dataclass(frozen=True)
-class TPUConfig:
+class TPUConfig(TakenForNamedTuple):
     """What is particular to accelerators.
 
     Fields:
@@ -88,9 +89,6 @@ class TPUConfig:
     def input_pipeline(self) -> InputPipelineConfig:
         """The mode that `per_host_input_for_training` stands for."""
         return InputPipelineConfig(self.per_host_input_for_training)
-
-    def _replace(self, **changes: Any) -> "TPUConfig":
-        return dataclasses.replace(self, **changes)
 
 
 def loop_duration_secs(iterations_per_loop: int | str) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from trainer.engine.spec import TakenForNamedTuple
 from trainer.estimator import checkpoints
 from trainer.estimator import exporters as exporter_list
 from trainer.estimator.estimator import Estimator
@@ -17,7 +18,7 @@ _DEFAULT_EVAL_STEPS = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainSpec:
+class TrainSpec(TakenForNamedTuple):
     """How to train.
 
     Fields:
@@ -38,12 +39,9 @@ class TrainSpec:
             raise ValueError(f"Must specify max_steps > 0, given: {self.max_steps}")
         _freeze_hooks(self)
 
-    def _replace(self, **changes: Any) -> "TrainSpec":
-        return dataclasses.replace(self, **changes)
-
 
 @dataclasses.dataclass(frozen=True)
-class EvalSpec:
+class EvalSpec(TakenForNamedTuple):
     """How to evaluate, while and after training.
 
     Fields:
@@ -75,9 +73,6 @@ class EvalSpec:
                 raise ValueError(f"Must specify {name} >= 0, given: {getattr(self, name)}")
         _freeze_hooks(self)
         object.__setattr__(self, "exporters", exporter_list.checked(self.exporters))
-
-    def _replace(self, **changes: Any) -> "EvalSpec":
-        return dataclasses.replace(self, **changes)
 
 
 def train_and_evaluate(
