@@ -2,44 +2,53 @@
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 _LOG_INTERVAL_SECS = 15.0
 _REDRAW_INTERVAL_SECS = 0.2
+_PAUSE_SECS = 1.0  # after `close`: the time in which what it made room for is printed, perhaps by another thread
 
 
 class ProgressLine:
-    """One line on stderr: rewritten in place on a terminal, printed anew every 15 seconds elsewhere."""
+    """One line on stderr: rewritten in place on a terminal, printed anew every 15 seconds elsewhere.
+
+    Threads may share it: what one of them prints right after its `close` does not continue what another has drawn.
+    """
 
     def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stderr
         self._is_terminal = self._stream.isatty()
-        self._last_shown_secs = float("-inf")
+        self._next_secs = float("-inf")
         self._is_line_open = False
+        self._lock = threading.Lock()
 
     def show(self, text: str, *, is_last: bool = False) -> None:
         """Shows `text` if it is time to; always when it is the last one."""
         interval_secs = _REDRAW_INTERVAL_SECS if self._is_terminal else _LOG_INTERVAL_SECS
-        now_secs = time.monotonic()
-        if not is_last and now_secs - self._last_shown_secs < interval_secs:
-            return
-        self._last_shown_secs = now_secs
-        if self._is_terminal:
-            width = shutil.get_terminal_size().columns - 1
-            self._stream.write(f"\r{text[:width]:<{width}}")
-            self._is_line_open = True
-        else:
-            self._stream.write(f"{text}\n")
-        self._stream.flush()
+        with self._lock:
+            now_secs = time.monotonic()
+            if not is_last and now_secs < self._next_secs:
+                return
+            self._next_secs = now_secs + interval_secs
+            if self._is_terminal:
+                width = shutil.get_terminal_size().columns - 1
+                self._stream.write(f"\r{text[:width]:<{width}}")
+                self._is_line_open = True
+            else:
+                self._stream.write(f"{text}\n")
+            self._stream.flush()
 
     def close(self) -> None:
         """Ends the line, so that what is printed next starts on its own."""
-        if self._is_line_open:
-            self._stream.write("\n")
-            self._stream.flush()
-            self._is_line_open = False
+        with self._lock:
+            if self._is_line_open:
+                self._stream.write("\n")
+                self._stream.flush()
+                self._is_line_open = False
+            self._next_secs = max(self._next_secs, time.monotonic() + _PAUSE_SECS)
 
 
 def format_duration(seconds: float) -> str:

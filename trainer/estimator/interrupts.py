@@ -5,6 +5,7 @@ and 143. A second SIGINT stops at once, without saving.
 """
 
 import contextlib
+import queue
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ class Interrupts:
 
     def __init__(self):
         self._received: int | None = None
+        # Of all queues the one whose `put` may interrupt another of its own methods.
+        self._announcements: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
     @property
     def is_pending(self) -> bool:
@@ -27,10 +30,11 @@ class Interrupts:
         return self._received is not None
 
     def raise_pending(self) -> None:
-        """Raises what the signal that was received stands for."""
-        if self._received == signal.SIGTERM:
+        """Raises what the signal that was received stands for, once: a program that goes on may train again."""
+        received, self._received = self._received, None
+        if received == signal.SIGTERM:
             raise SystemExit(TERMINATED_EXIT_STATUS)
-        if self._received is not None:
+        if received is not None:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
@@ -39,16 +43,32 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        with self._announcing():
+            before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _receive(self, number: int, frame: Any) -> None:
         del frame
         if self._received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        logging.warning("%s received: saving a checkpoint, then stopping", signal.Signals(number).name)
         self._received = number
+        self._announcements.put(number)
+
+    @contextlib.contextmanager
+    def _announcing(self) -> Iterator[None]:
+        """Logs signals from a thread: a handler comes amid anything, also amid the writing of the same stream."""
+        thread = threading.Thread(target=self._announce, name="interrupts", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._announcements.put(None)
+            thread.join()
+
+    def _announce(self) -> None:
+        while (number := self._announcements.get()) is not None:
+            logging.warning("%s received: saving a checkpoint, then stopping", signal.Signals(number).name)
