@@ -1,21 +1,22 @@
 """What people see: tables, and a progress line that rewrites itself on a terminal and stays quiet in a log file."""
 
+import contextlib
+import logging
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 _LOG_INTERVAL_SECS = 15.0
 _REDRAW_INTERVAL_SECS = 0.2
-_PAUSE_SECS = 1.0  # after `close`: the time in which what it made room for is printed, perhaps by another thread
 
 
 class ProgressLine:
     """One line on stderr: rewritten in place on a terminal, printed anew every 15 seconds elsewhere.
 
-    Threads may share it: what one of them prints right after its `close` does not continue what another has drawn.
+    Threads may share it: what one of them prints within `set_aside` does not continue what another has drawn.
     """
 
     def __init__(self, stream: TextIO | None = None):
@@ -23,7 +24,7 @@ class ProgressLine:
         self._is_terminal = self._stream.isatty()
         self._next_secs = float("-inf")
         self._is_line_open = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def show(self, text: str, *, is_last: bool = False) -> None:
         """Shows `text` if it is time to; always when it is the last one."""
@@ -41,14 +42,39 @@ class ProgressLine:
                 self._stream.write(f"{text}\n")
             self._stream.flush()
 
-    def close(self) -> None:
-        """Ends the line, so that what is printed next starts on its own."""
+    @contextlib.contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Ends the line, so that what the block prints starts on its own; nothing is drawn until it is printed."""
         with self._lock:
             if self._is_line_open:
                 self._stream.write("\n")
                 self._stream.flush()
                 self._is_line_open = False
-            self._next_secs = max(self._next_secs, time.monotonic() + _PAUSE_SECS)
+            yield
+
+    def close(self) -> None:
+        """Ends the line; it may be drawn anew."""
+        with self.set_aside():
+            pass
+
+
+class MessagesApart:
+    """Sets a progress line aside, until `close`, while a logger prints a message, which would else continue it."""
+
+    def __init__(self, line: ProgressLine, logger: logging.Logger):
+        self._line = line
+        self._logger = logger
+        self._print = logger.handle
+        # A handler, or a filter, would be called beside those that print, not around them.
+        vars(logger)["handle"] = self._handle
+
+    def close(self) -> None:
+        """Leaves the logger as it was."""
+        vars(self._logger).pop("handle")
+
+    def _handle(self, record: logging.LogRecord) -> None:
+        with self._line.set_aside():
+            self._print(record)
 
 
 def format_duration(seconds: float) -> str:

@@ -1,6 +1,5 @@
 """What `train` shows while it runs: one line with step, loss, images per second and time left; one per evaluation."""
 
-import logging
 import math
 import sys
 from collections.abc import Mapping
@@ -22,8 +21,7 @@ class TrainingProgress(ProgressHook):
         self._num_images = 0.0
         self._training_secs = 0.0
         self._previous_step: int | None = None
-        self._log_watcher = _LogWatcher(self._line)
-        absl_logging.get_absl_logger().addHandler(self._log_watcher)
+        self._messages_apart = terminal.MessagesApart(self._line, absl_logging.get_absl_logger())
 
     @property
     def mean_images_per_sec(self) -> float | None:
@@ -37,18 +35,17 @@ class TrainingProgress(ProgressHook):
 
     def show_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Prints what an evaluation found, on a line that stays."""
-        self._line.close()
         names = {"accuracy": "top_1_accuracy", **{name: name for name in evaluation_report.top_k_names(metrics)}}
         shown = [f"{name.replace('_', ' ')} {float(metrics[key]):.4f}" for name, key in names.items()]
         epoch = step / self._experiment.steps_per_epoch
-        print(
-            f"epoch {epoch:.1f}, step {step:,}: {', '.join(shown)}, loss {float(metrics['loss']):.4f}", file=sys.stderr
-        )
+        text = f"epoch {epoch:.1f}, step {step:,}: {', '.join(shown)}, loss {float(metrics['loss']):.4f}"
+        with self._line.set_aside():
+            print(text, file=sys.stderr)
 
     def close(self) -> None:
         """Ends the line, and the watch over the log."""
         self._line.close()
-        absl_logging.get_absl_logger().removeHandler(self._log_watcher)
+        self._messages_apart.close()
 
     def _measure(self, progress: Progress) -> None:
         if self._previous_step is not None and progress.steps_per_sec:
@@ -56,19 +53,6 @@ class TrainingProgress(ProgressHook):
             self._training_secs += num_steps / progress.steps_per_sec
             self._num_images += num_steps * self._experiment.config.loop.global_batch_size
         self._previous_step = progress.step
-
-
-class _LogWatcher(logging.Handler):
-    """Ends the progress line before something is logged, which would else continue it."""
-
-    def __init__(self, line: terminal.ProgressLine):
-        super().__init__()
-        self._line = line
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Prints nothing itself."""
-        del record
-        self._line.close()
 
 
 def progress_text(progress: Progress, num_train_steps: int, steps_per_epoch: float) -> str:

@@ -1,7 +1,9 @@
 import contextlib
+import logging
 import os
+import threading
 
-from trainer.commands.terminal import ProgressLine
+from trainer.commands.terminal import MessagesApart, ProgressLine
 
 
 def shown(act):
@@ -16,15 +18,44 @@ def shown(act):
     return [line.strip() for line in text.decode().splitlines()]
 
 
-def test_what_is_printed_after_the_end_of_the_line_has_a_line_of_its_own():
+def draw_meanwhile(progress):
+    """Has another thread draw the line; returns the thread when it has drawn, or has waited for a while."""
+    thread = threading.Thread(target=progress.show, args=("step 2",), kwargs={"is_last": True})
+    thread.start()
+    thread.join(timeout=0.2)
+    return thread
+
+
+def test_what_is_printed_has_a_line_of_its_own_whatever_another_thread_draws():
     def act(progress, stream):
         progress.show("step 1")
-        progress.close()
-        progress.show("step 2")  # as another thread may, before the message is printed
-        stream.write("a message\n")
-        stream.flush()
+        with progress.set_aside():
+            thread = draw_meanwhile(progress)
+            stream.write("a message\n")
+            stream.flush()
+        thread.join()
 
-    assert shown(act) == ["", "step 1", "a message"]
+    assert shown(act) == ["", "step 1", "a message", "", "step 2"]
+
+
+def test_a_logged_message_has_a_line_of_its_own():
+    def act(progress, stream):
+        threads = []
+
+        class Handler(logging.StreamHandler):
+            def emit(self, record):
+                threads.append(draw_meanwhile(progress))
+                super().emit(record)
+
+        logger = logging.Logger("messages")
+        logger.addHandler(Handler(stream))
+        progress.show("step 1")
+        messages_apart = MessagesApart(progress, logger)
+        logger.warning("a message")
+        messages_apart.close()
+        threads[0].join()
+
+    assert shown(act) == ["", "step 1", "a message", "", "step 2"]
 
 
 def test_the_last_one_is_shown_in_any_case():
