@@ -8,19 +8,12 @@ from collections.abc import Iterator
 from gcp_storage_emulator.server import create_server
 
 
-def free_port() -> int:
-    """Returns a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
 def serve(bucket: str) -> Iterator[int]:
     """Serves an empty bucket; yields the port."""
-    port = free_port()
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket=bucket)
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=bucket)
     server.start()
+    port = server._api._httpd.server_port
     try:
         yield port
     finally:
