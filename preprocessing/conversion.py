@@ -77,7 +77,7 @@ def _run_job(staging: str, options: ConvertOptions, source: Source, runner_optio
         num_processes = process_pool.sensible_number(options.input) if is_alone else 0
         pipeline.build(job, source, options, pipeline.Places(staging, progress_folder, num_processes))
         with progress.shown(progress_folder) if progress_folder else contextlib.nullcontext():
-            runner.run_to_end(job, runner_options)
+            runner.run_to_end(job, runner_options, workplace)
 
 
 def dataset_info(results: pipeline.Results, class_names: tuple[str, ...], options: ConvertOptions) -> DatasetInfo:

@@ -1,11 +1,13 @@
 """Which Beam runner a job runs on, and the flags that it gets."""
 
+import contextlib
 import dataclasses
 import gc
 import logging
 import pathlib
+import tempfile
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -75,15 +77,28 @@ def create_pipeline(options: RunnerOptions, workplace: Workplace) -> beam.Pipeli
     try:
         # By its name, "DirectRunner" would first try to download the Prism runner.
         runner: beam_runner.PipelineRunner | str = FnApiRunner() if options.is_local else options.name
-        return beam.Pipeline(runner=runner, options=beam_options)
+        with _temporary_files_in(workplace.work_dir):
+            return beam.Pipeline(runner=runner, options=beam_options)
     except ValueError as error:
         raise UserError(" ".join(str(error).split()), where=f"--runner={options.name}") from error
 
 
-def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions) -> None:
+@contextlib.contextmanager
+def _temporary_files_in(folder: pathlib.Path) -> Iterator[None]:
+    """Has Beam make its folders in one that is removed: it leaves the package for Dataflow, and after Ctrl-C others."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions, workplace: Workplace) -> None:
     """Runs a job and waits for its end; raises UserError when it fails for a reason that is the user's to mend."""
     if options.name == DATAFLOW_RUNNER:
-        _dataflow().run_to_end(pipeline)
+        with _temporary_files_in(workplace.work_dir):
+            _dataflow().run_to_end(pipeline)
         return
     try:
         _run_here(pipeline)
@@ -129,7 +144,8 @@ def dry_run_text(options: RunnerOptions, workplace: Workplace) -> str:
     """Returns the job that Dataflow would be asked for, and what it may cost; UserError for another runner."""
     if options.name != DATAFLOW_RUNNER:
         raise UserError("shows a job for Dataflow", where="--dry_run", remedy=f"add --runner={DATAFLOW_RUNNER}")
-    return _dataflow().dry_run_text(_beam_options(options, workplace))
+    with _temporary_files_in(workplace.work_dir):
+        return _dataflow().dry_run_text(_beam_options(options, workplace))
 
 
 def _beam_options(options: RunnerOptions, workplace: Workplace) -> pipeline_options.PipelineOptions:

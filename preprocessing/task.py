@@ -8,6 +8,7 @@ import json
 import math
 import pathlib
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 
 from preprocessing import command_line, process_pool, sources
@@ -41,7 +42,9 @@ def main(argv: Sequence[str]) -> int:
     runner.require_known_flags(rest, list(parser._option_string_actions))
     runner_options = runner.RunnerOptions(arguments.runner, arguments.num_workers, tuple(rest))
     if source is None:
-        print(runner.dry_run_text(runner_options, runner.Workplace(options.input, options.output, pathlib.Path())))
+        with tempfile.TemporaryDirectory() as work_dir:
+            workplace = runner.Workplace(options.input, options.output, pathlib.Path(work_dir))
+            print(runner.dry_run_text(runner_options, workplace))
         return 0
     finished = None if arguments.overwrite else conversion.find_existing(options, source)
     finished = finished or conversion.convert(options, source, runner_options)

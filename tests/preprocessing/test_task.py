@@ -3,6 +3,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -133,11 +134,15 @@ DATAFLOW = [
 
 
 @pytest.mark.slow
-def test_a_dry_run_shows_the_job_and_needs_no_credentials(capsys):
+def test_a_dry_run_shows_the_job_needs_no_credentials_and_leaves_nothing(capsys, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path)
     assert task.main(["gs://bucket/photos", "gs://bucket/dataset", *DATAFLOW, "--num_workers=3", "--dry_run"]) == 0
     shown = capsys.readouterr().out
     assert "projects/my-project/locations/us-central1/jobs" in shown
     assert "# cost: about $" in shown
+    assert list(tmp_path.rglob("*")) == [tmp_path / "temporary"]
 
 
 def test_a_dry_run_of_another_runner_shows_nothing(photos, tmp_path):
