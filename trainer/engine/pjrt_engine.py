@@ -99,10 +99,11 @@ def lower(program: step_program.StepProgram) -> stablehlo.Program:
     Raises:
       LoweringError: when it cannot run under XLA; names the operation and the line that made it.
     """
+    stablehlo_errors.check(program)
     try:
         return stablehlo.prepare(stablehlo.lower(program.concrete_function))
     except (ValueError, tf.errors.OpError) as error:
-        raise stablehlo_errors.explain(error, program.trace) from error
+        raise stablehlo_errors.explain(error, program) from error
 
 
 class PjrtExecutable:

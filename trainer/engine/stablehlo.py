@@ -257,6 +257,8 @@ _DTYPES_BY_NAME: Mapping[str, Any] = types.MappingProxyType(
     {
         "i1": np.bool_,
         "bf16": jax.numpy.bfloat16,
+        "f8E4M3FN": jax.numpy.float8_e4m3fn,
+        "f8E5M2": jax.numpy.float8_e5m2,
         "f16": np.float16,
         "f32": np.float32,
         "f64": np.float64,

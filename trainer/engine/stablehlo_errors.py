@@ -27,12 +27,14 @@ _PYTHON_REMEDY = "Python code cannot run on the device: move it to input_fn, hos
 _STRING_REMEDY = "strings stay on the host: move it to input_fn, host_call or eval_metrics"
 _SUMMARY_REMEDY = "return the tensor in `scalars` or `host_call` of the TPUEstimatorSpec"
 _PRINT_REMEDY = "tf.print does not run on the device: return the tensor from host_call and print it there"
-_TABLE_REMEDY = "look the values up in input_fn, and in serving_input_receiver_fn for an export"
-_LOOKUPS = ("LookupTableFindV2", "LookupTableSizeV2")
+_HOST_REMEDY = "read or look the values up in input_fn, and in serving_input_receiver_fn for an export"
 _STATIC_REMEDY = "give every shape as a Python number; keep all elements and weigh unwanted ones with 0 (tf.where)"
 _LOOP_REMEDY = "give tf.while_loop its maximum_iterations, and a TensorArray its size, as Python numbers"
+_GROWTH_REMEDY = "leave dynamic_size out, and give it its size as a Python number"
 _BRANCH_REMEDY = "put the branch inside the loop, or compute both branches and choose by tf.where"
 _SEGMENT_REMEDY = "use tf.math.unsorted_segment_sum, _mean, _max..., with num_segments as a Python number"
+_COUNT_REMEDY = "count by tf.reduce_sum(tf.one_hot(values, n), axis=0), with n as a Python number"
+_REPLICAS_REMEDY = "use tf.compat.v1.tpu.cross_replica_sum; what is to go to some replicas alone is 0 elsewhere"
 _OTHER_REMEDY = "use another operation, or move it to input_fn"
 _REMEDIES: Mapping[str, str] = types.MappingProxyType(
     {
@@ -46,6 +48,8 @@ _REMEDIES: Mapping[str, str] = types.MappingProxyType(
         "StringFormat": _PRINT_REMEDY,
         "PrintV2": _PRINT_REMEDY,
         "Print": _PRINT_REMEDY,
+        "MutableHashTableV2": _HOST_REMEDY,
+        "MutableDenseHashTableV2": _HOST_REMEDY,
         "DecodeJpeg": "decode images in input_fn",
         "TensorListResize": _LOOP_REMEDY,
         "SegmentSum": _SEGMENT_REMEDY,
@@ -53,6 +57,11 @@ _REMEDIES: Mapping[str, str] = types.MappingProxyType(
         "SegmentMax": _SEGMENT_REMEDY,
         "SegmentMin": _SEGMENT_REMEDY,
         "SegmentProd": _SEGMENT_REMEDY,
+        "DenseBincount": _COUNT_REMEDY,
+        "AllToAll": _REPLICAS_REMEDY,
+        "CollectivePermute": _REPLICAS_REMEDY,
+        "CollectiveReduce": _REPLICAS_REMEDY,
+        "CrossReplicaSum": _REPLICAS_REMEDY,
     }
 )
 # Frames of these belong to whoever called the model, or to what the model called.
@@ -64,27 +73,70 @@ class LoweringError(UserError):
     """The step cannot run under XLA."""
 
 
-def explain(error: Exception, trace: step_program.StepTrace) -> LoweringError:
+def check(program: step_program.StepProgram) -> None:
+    """Refuses what TensorFlow's bridge lowers to something else, or ends the whole process for.
+
+    It takes a list that grows when it is written to as one of its first size: what lies behind is lost.
+
+    Raises:
+      LoweringError: the step writes to such a list.
+    """
+    for operation in _with_called(program.concrete_function.graph):
+        if operation.type == "TensorListSetItem" and operation.get_attr("resize_if_index_out_of_bounds"):
+            what = f"a TensorArray with dynamic_size=True ({operation.name}) does not grow on the device"
+            raise _at_operation(what, operation.name, program.trace.graph, _GROWTH_REMEDY)
+
+
+def _with_called(graph: tf.Graph) -> Iterator[tf.Operation]:
+    """Yields the operations of a graph and of the functions that these call."""
+    for operation in graph.get_operations():
+        yield operation
+        attributes = () if operation.type == "Const" else operation.node_def.attr.values()  # constants may be large
+        for called in (one for attribute in attributes for one in (attribute.func, *attribute.list.func)):
+            if hasattr(function := graph._functions.get(called.name), "graph"):
+                yield from _with_called(function.graph)
+
+
+def explain(error: Exception, program: step_program.StepProgram) -> LoweringError:
     """Returns the error to show for what TensorFlow's bridge to XLA, or `stablehlo.prepare`, raised.
 
     Args:
       error: what was raised.
-      trace: the traced step, whose operations know which line made them.
+      program: the step; the operations of its trace know which line made them.
     """
-    message, graph = str(error), trace.graph
+    message, trace, graph = str(error), program.trace, program.trace.graph
     if isinstance(error, stablehlo.DynamicShapeError):
-        return _at_operation(f"its shape depends on the data ({error.op_name})", error.op_name, graph, _STATIC_REMEDY)
+        is_known = any(True for _ in _origins(error.op_name, graph))
+        name = error.op_name if is_known else _first_of_unknown_shape(program) or error.op_name
+        return _at_operation(f"its shape depends on the data ({name})", name, graph, _STATIC_REMEDY)
     if match := _NO_LOWERING.search(message):
         return _without_lowering(match["type"], match["name"], trace)
     if match := _NOT_CONSTANT.search(message):
         what = f"a shape or axis of {match['type']} ({match['name']}) depends on the data"
-        return _at_operation(what, match["name"], graph, _STATIC_REMEDY)
-    if "is_initialized" in message and (lookups := [one for one in graph.get_operations() if one.type in _LOOKUPS]):
-        name = lookups[0].name
-        return _at_operation(f"lookup tables ({name}) are not on the device", name, graph, _TABLE_REMEDY)
+        return _at_operation(what, match["name"], graph, _REMEDIES.get(match["type"], _STATIC_REMEDY))
+    if "is_initialized" in message and (name := _user_of_host_resource(program)):
+        what = f"lookup tables, queues and iterators ({name}) are not on the device"
+        return _at_operation(what, name, graph, _HOST_REMEDY)
     if match := _OTHER.search(message):
         return _other(match["what"], match["name"], graph)
     return LoweringError(f"the step cannot be lowered for XLA: {one_line(message[:_MAX_MESSAGE_CHARACTERS])}")
+
+
+def _first_of_unknown_shape(program: step_program.StepProgram) -> str:
+    """Returns the name of the first operation whose result TensorFlow knows no shape of, such as a branch's."""
+    for operation in program.concrete_function.graph.get_operations():
+        if not all(tensor.shape.is_fully_defined() for tensor in operation.outputs):
+            return operation.name
+    return ""
+
+
+def _user_of_host_resource(program: step_program.StepProgram) -> str:
+    """Returns the name of the first operation that uses something of the host which is no variable; empty for none."""
+    graph, handles = program.concrete_function.graph, {id(variable.handle) for variable in program.variables}
+    for captured, internal in graph.captures:
+        if captured.dtype == tf.resource and id(captured) not in handles and internal.consumers():
+            return internal.consumers()[0].name
+    return ""
 
 
 def _without_lowering(op_type: str, name: str, trace: step_program.StepTrace) -> LoweringError:
@@ -96,6 +148,8 @@ def _without_lowering(op_type: str, name: str, trace: step_program.StepTrace) ->
         branch = name.rpartition("/")[0]
         return _at_operation(f"a loop inside a branch ({branch}) has no gradient", branch, trace.graph, _BRANCH_REMEDY)
     what = f"the operation {op_type} ({name}) does not run on TPUs, nor under XLA elsewhere"
+    if _REMEDIES.get(op_type) == _REPLICAS_REMEDY:
+        what = f"the operation {op_type} ({name}) is not supported: replicas speak by sums alone"
     return _at_operation(what, name, trace.graph, _remedy(op_type, name, trace.graph))
 
 

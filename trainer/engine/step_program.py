@@ -248,11 +248,14 @@ def _graph_variable_scope() -> Any:
     )
 
 
-def _first_value(shape: Any, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Initialises variables that have no initializer as TensorFlow 1 does; Keras's own ignore the graph's seed."""
-    is_real = dtype.is_floating or dtype.is_complex
-    make = tf.compat.v1.glorot_uniform_initializer() if is_real else tf.compat.v1.zeros_initializer()
-    return make(shape, dtype=dtype)
+def _first_value(shape: Any, dtype: tf.DType = tf.float32, partition_info: Any = None) -> tf.Tensor:
+    """Initialises variables that have no initializer as TensorFlow 1 does; Keras's own ignore the graph's seed.
+
+    A part of a partitioned variable, which `partition_info` tells of, begins with numbers as small as the whole asks for.
+    """
+    if dtype.is_floating or dtype.is_complex:
+        return tf.compat.v1.glorot_uniform_initializer()(shape, dtype, partition_info)
+    return tf.compat.v1.zeros_initializer()(shape, dtype)
 
 
 def _is_per_replica(outputs: Mapping[str, Any]) -> tuple[bool, ...]:

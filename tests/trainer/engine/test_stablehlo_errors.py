@@ -13,6 +13,10 @@ def lookup_table():
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1], [2.0], tf.int32), 0.0)
 
 
+def growing_array():
+    return tf.TensorArray(tf.float32, 0, dynamic_size=True)
+
+
 # Each is a line that cannot run on a TPU, and part of what the error says of it.
 OFFENDERS = {
     "string": (lambda x: tf.strings.to_number(tf.strings.as_string(x)), r"AsString.*strings stay on the host"),
@@ -37,6 +41,34 @@ OFFENDERS = {
     "loop without a bound": (
         lambda x: tf.gradients(tf.while_loop(lambda y: y[0] < 9.0, lambda y: (y * x,), [x]), x)[0],
         r"no known size.*maximum_iterations",
+    ),
+    "loop of a list that grows": (
+        lambda x: tf.while_loop(
+            lambda rows, i: i < 4, lambda rows, i: (rows.write(i, x), i + 1), [growing_array(), 0], maximum_iterations=4
+        )[0].stack(),
+        r"dynamic_size=True \(.*TensorListSetItem\) does not grow.*leave dynamic_size out",
+    ),
+    "list that grows": (lambda x: growing_array().write(0, x).stack(), r"dynamic_size=True .*leave dynamic_size out"),
+    "branches of different shapes": (
+        lambda x: tf.reduce_sum(tf.cond(x[0] > 0, lambda: x[:2], lambda: x)),
+        r"its shape depends on the data \(head/cond\)",
+    ),
+    "lookup table in a loop": (
+        lambda x: tf.map_fn(lookup_table().lookup, tf.cast(x, tf.int32), fn_output_signature=tf.float32),
+        r"lookup tables, .*not on the device; read or look the values up in input_fn",
+    ),
+    "queue": (
+        lambda x: x * tf.cast(tf.compat.v1.FIFOQueue(1, tf.float32).size(), tf.float32),
+        r"queues .*not on the device",
+    ),
+    "table that is written": (
+        lambda x: tf.lookup.experimental.MutableHashTable(tf.int32, tf.float32, 0.0).lookup(tf.cast(x, tf.int32)),
+        r"MutableHashTableV2.*look the values up in input_fn",
+    ),
+    "counts": (lambda x: tf.math.bincount(tf.cast(x, tf.int32)), r"DenseBincount .*count by tf\.reduce_sum"),
+    "exchange among replicas": (
+        lambda x: tf.raw_ops.CollectivePermute(input=x, source_target_pairs=[[0, 0]]),
+        r"CollectivePermute .*is not supported: .*use tf\.compat\.v1\.tpu\.cross_replica_sum",
     ),
     "text": (lambda x: tf.fill([4], "text"), r"a result of the step is text .*strings stay on the host"),
     "random": (lambda x: tf.random.gamma([4], x[0], seed=1), r"StatelessRandomGamma.*use another operation"),
@@ -67,11 +99,12 @@ def test_the_error_names_operation_line_and_remedy(offender):
 
 def test_an_operation_of_a_gradient_is_told_by_the_line_that_it_is_the_gradient_of():
     def step_fn(batch):
-        rows = tf.TensorArray(tf.float32, 0, dynamic_size=True).write(0, batch)  # the offender
-        return StepResult(per_replica={"gradient": tf.gradients(rows.stack(), batch)[0]})
+        rows = tf.TensorArray(tf.float32, 4).unstack(batch)
+        gathered = rows.gather([0, 2])  # the offender
+        return StepResult(per_replica={"gradient": tf.gradients(gathered, batch)[0]})
 
     program = step_program.trace_step(step_fn, tf.TensorSpec([4]), variables.VariableStore())
-    with pytest.raises(UserError, match=r"write\(0, batch\)  # the offender\): gradients/"):
+    with pytest.raises(UserError, match=r"gather\(\[0, 2\]\)  # the offender\): .*gradients/"):
         pjrt_engine.lower(program)
 
 
