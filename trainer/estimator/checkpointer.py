@@ -69,13 +69,12 @@ class Checkpointer:
         self.check_finite(step)
         if not self.is_chief:
             return False
-        for listener in self.listeners:
-            listener.before_save(session, step)
+        self._tell_listeners("before_save", session, step)
         path = self.directory.save(self.store.saved, step)
         self.saved_step = step
         logging.info("saved checkpoint %s", path)
         self.state.saved_as(path)
-        wants_stop = [listener.after_save(session, step) for listener in self.listeners]
+        wants_stop = self._tell_listeners("after_save", session, step)
         self._is_unchanged = self.state.is_saved_as(path)
         # If training goes on; `end` takes it back.
         self.state.changed()
@@ -88,8 +87,12 @@ class Checkpointer:
             return
         if self._is_unchanged:
             self.state.saved_as(self.directory.path(step))
-        for listener in self.listeners:
-            listener.end(session, step)
+        self._tell_listeners("end", session, step)
+
+    def _tell_listeners(self, event: str, session: StepSession, step: int) -> list[Any]:
+        """Calls a method of each listener, inside the graph as TensorFlow 1 does; returns what they say."""
+        with session.graph.as_default():
+            return [getattr(listener, event)(session, step) for listener in self.listeners]
 
     def check_finite(self, step: int) -> None:
         """Raises NanLossError if a weight is not finite."""

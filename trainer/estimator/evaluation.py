@@ -215,7 +215,7 @@ def _values(
 
 def _reported(model: Model, values: dict[str, Any], step: int, name: str | None) -> dict[str, Any]:
     """Writes the metrics as events and to the log; returns them with the step."""
-    result = {**values, "global_step": step}
+    result = {**values, "global_step": np.int64(step)}
     texts = [f"{key} = {value}" for key, value in sorted(result.items()) if not isinstance(value, bytes)]
     logging.info("evaluated step %d: %s", step, ", ".join(texts))
     events = EventWriter(model.eval_dir(name))

@@ -64,7 +64,7 @@ def trace(metrics: Mapping[str, Any] | None) -> TracedMetrics:
     return TracedMetrics(
         statistics={name: dict(metric.statistics) for name, metric in additive.items()},
         finalizers={name: metric.finalize for name, metric in additive.items()},
-        values={**{name: value for name, (value, _) in pairs.items()}, **results},
+        values={**{name: tf.convert_to_tensor(value) for name, (value, _) in pairs.items()}, **results},
         updates=[*(update for _, update in pairs.values()), *effects.writes_to(graph, variables)],
         variables=variables,
     )

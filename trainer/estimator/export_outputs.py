@@ -259,7 +259,10 @@ def build_parsing_serving_input_receiver_fn(
 
 
 def _placeholder(name: str, example: Any, batch_size: int | None) -> tf.Tensor:
-    return tf.compat.v1.placeholder(example.dtype, [batch_size, *example.shape[1:]], name=name)
+    """Returns a placeholder like an example, under the name of its operation, as in TensorFlow 1, if it has one."""
+    is_in_graph = tf.is_tensor(example) and tf.is_symbolic_tensor(example)
+    own_name = example.op.name if is_in_graph else name
+    return tf.compat.v1.placeholder(example.dtype, [batch_size, *example.shape[1:]], name=own_name)
 
 
 def _is_named(tensors: Any) -> bool:

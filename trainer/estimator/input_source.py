@@ -83,9 +83,15 @@ def _call_eagerly(input_fn: Callable[..., Any], offered: Mapping[str, Any]) -> B
 
 
 def _from_dataset(graph: tf.Graph, dataset: tf.data.Dataset) -> BatchStream:
-    """Brings a Dataset out of the graph that made it, as a function that makes it, into eager execution."""
+    """Brings a Dataset out of the graph that made it, as a function that makes it, into eager execution.
+
+    That is `graph`, unless the program has made it before the input_fn was called.
+    """
     with graph.as_default():
-        variant = tf.data.experimental.to_variant(dataset).name
+        made_before = tf.data.experimental.to_variant(dataset)
+    if not tf.is_symbolic_tensor(made_before):
+        return BatchStream(dataset)
+    graph, variant = made_before.graph, made_before.name
     initializers = [operation.name for operation in graph.get_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)]
     graph_def = graph.as_graph_def()
     imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])

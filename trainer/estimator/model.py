@@ -177,8 +177,9 @@ class Model:
             yield
 
     def _names_in_checkpoint(self, program: StepProgram) -> Mapping[str, str]:
-        """Returns the name in a checkpoint for each variable."""
-        return restore_names(program.trace, program.variables, self.scaffold(program))
+        """Returns the name in a checkpoint for each variable of a program, and for the global step: hooks may ask."""
+        variables = [*program.variables, self.programs.store.global_step]
+        return restore_names(program.trace, variables, self.scaffold(program))
 
     def scaffold(self, program: StepProgram) -> Any:
         """Returns the Scaffold of a program, or None; asks for it once: it adds to a graph."""

@@ -144,7 +144,11 @@ class ModelState:
             self._assign("the first values", names, origin.values)
         else:
             wholes = variable_parts.names_of_wholes(self._store[name] for name in names)
-            self._assign(origin, names, checkpoints.read(origin, [*names.values(), *wholes]))
+            values = checkpoints.read(origin, [*names.values(), *wholes])
+            # One that somebody else wrote may have no step.
+            has_step = GLOBAL_STEP_NAME in values
+            wanted = {name: other for name, other in names.items() if has_step or other != GLOBAL_STEP_NAME}
+            self._assign(origin, wanted, values)
 
     @contextlib.contextmanager
     def showing(self, names: Mapping[str, str]) -> Iterator[None]:
@@ -200,7 +204,7 @@ class ModelState:
             variable = self._store[name]
             if not variable.shape.is_compatible_with(value.shape):
                 raise UserError(
-                    f"{names[name]} has shape {value.shape}, the model's {name} has {tuple(variable.shape)}",
+                    f"{names[name]} has shape {value.shape}, the model's {name} has {tuple(variable.shape.as_list())}",
                     where=path,
                     remedy="it was written by another model: give another model_dir",
                 )

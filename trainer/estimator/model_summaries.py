@@ -1,4 +1,4 @@
-"""The summaries that a model_fn makes with `tf.compat.v1.summary`, on every engine.
+"""The loss, and the summaries that a model_fn makes with `tf.compat.v1.summary`, as events, on every engine.
 
 A summary is a text that only a host can make. So the numbers behind it leave the device as outputs of the step, and the
 summary operations run here, every so many steps.
@@ -52,7 +52,7 @@ def _numbers_behind(text: tf.Tensor) -> list[tf.Tensor]:
 
 
 class ModelSummaries:
-    """Writes the summaries of a training's first step, and of every `every_n_steps`-th after it."""
+    """Writes the loss and the summaries of a training's first step, and of every `every_n_steps`-th after it."""
 
     def __init__(
         self, traced: TracedSummaries | None, step_trace: StepTrace, events: EventWriter, every_n_steps: int | None
@@ -63,11 +63,20 @@ class ModelSummaries:
         self._events = events
         self._every_n_steps = every_n_steps or 0
         self._next_step = 0
+        self._latest_step: int | None = None
+
+    def are_written_of(self, step: int) -> bool:
+        """Returns whether the events have the loss and the summaries of this step, the latest."""
+        return step == self._latest_step
 
     def add(self, step: int, outputs: Mapping[str, Any]) -> None:
         """Takes the outputs of a step; waits for it when its summaries are due."""
-        if self._merge is None or step < self._next_step:
+        if not self._every_n_steps or step < self._next_step:
             return
+        self._latest_step = step
         self._next_step = step + self._every_n_steps
+        self._events.scalars({"loss": np.asarray(outputs["loss"])}, step)
+        if self._merge is None:
+            return
         (serialised,) = self._merge(*(tf.convert_to_tensor(np.asarray(value)) for value in outputs["summaries"]))
         self._events.summary(serialised.numpy(), step)

@@ -172,9 +172,9 @@ class TrainLoop:
             "loss = %.6g, step = %d (%.4g steps/sec, %.4g examples/sec)%s",
             progress.loss, progress.step, progress.steps_per_sec, progress.examples_per_sec, scalars,
         )  # fmt: skip
-        values = {"loss": progress.loss, **progress.scalars}
+        loss = {} if self._parts.summaries.are_written_of(progress.step) else {"loss": progress.loss}
         speeds = {"global_step/sec": progress.steps_per_sec, "examples/sec": progress.examples_per_sec}
-        self._parts.events.scalars({**values, **speeds}, progress.step)
+        self._parts.events.scalars({**loss, **progress.scalars, **speeds}, progress.step)
         self._parts.events.flush()
 
     def _save(self) -> bool:

@@ -294,3 +294,24 @@ def test_a_model_fn_that_always_makes_its_train_op_does_not_train_in_evaluation(
 
     estimator = programs.make_estimator(tmp_path, model_fn)
     assert estimator.evaluate(programs.input_fn)["loss"] == estimator.evaluate(programs.input_fn)["loss"]
+
+
+def test_every_result_is_a_number_of_numpy(trained):
+    result = trained.evaluate(programs.input_fn)
+    assert {name: value.item() for name, value in result.items()}["global_step"] == 5
+
+
+def test_the_value_of_a_metric_may_be_a_variable(tmp_path):
+    def model_fn(features, labels, mode):
+        spec = programs.plain_model_fn(features, labels, mode)
+        if mode == ModeKeys.EVAL:
+            seen = v1.get_local_variable("seen", [], initializer=v1.zeros_initializer())
+            update = seen.assign_add(tf.cast(tf.size(labels), tf.float32))
+            spec.eval_metric_ops["seen"] = (seen, update)
+        return spec
+
+    def input_fn():
+        return tf.data.Dataset.from_tensor_slices((programs.FEATURES, programs.LABELS)).batch(8)
+
+    result = Estimator(model_fn, str(tmp_path)).evaluate(input_fn)
+    assert result["seen"] == programs.NUM_EXAMPLES

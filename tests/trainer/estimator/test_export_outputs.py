@@ -144,3 +144,11 @@ def test_classification_and_regression_take_examples_by_the_name_that_their_serv
         signatures = tf.saved_model.load(export_dir).signatures
         served = signatures["serving_default"](inputs=tf.constant([serialised(row) for row in BATCH]))["outputs"]
         np.testing.assert_allclose(served, BATCH @ estimator.get_variable_value("weights"), rtol=1e-5)
+
+
+def test_a_raw_receiver_keeps_the_names_of_the_placeholders_that_it_is_made_of():
+    with tf.Graph().as_default():
+        features = {"x": v1.placeholder(tf.float32, [None, 3], name="pixels"), "y": tf.TensorSpec([None], tf.int32)}
+        make = export_outputs.build_raw_serving_input_receiver_fn(features)
+    with tf.Graph().as_default():
+        assert {name: tensor.name for name, tensor in make().receiver_tensors.items()} == {"x": "pixels:0", "y": "y:0"}

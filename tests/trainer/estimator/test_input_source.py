@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -154,3 +156,11 @@ def test_elements_in_place_of_their_dataset_are_refused():
 def test_only_accepted_arguments_are_passed():
     stream = input_source.call(lambda params: tf.data.Dataset.range(params["n"]), {"params": {"n": 2}, "mode": "train"})
     assert values(stream) == [0, 1]
+
+
+@pytest.mark.parametrize("graph", [None, tf.Graph()], ids=["eagerly", "in another graph"])
+def test_a_dataset_may_be_made_before_the_input_fn_is_called(graph):
+    with graph.as_default() if graph else contextlib.nullcontext():
+        dataset = tf.data.Dataset.from_tensor_slices(np.arange(4)).batch(2)
+    stream = input_source.call(lambda: dataset, {})
+    assert [batch.numpy().tolist() for batch in stream.read()] == [[0, 1], [2, 3]]

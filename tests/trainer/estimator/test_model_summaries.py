@@ -110,3 +110,16 @@ def test_images_and_arrays_of_an_evaluation_reach_the_events(tmp_path, caplog):
         "vector",
         "global_step",
     }
+
+
+def test_the_loss_is_one_of_the_summaries(tmp_path):
+    config = {"save_summary_steps": 3, "log_step_count_steps": None}
+    programs.make_estimator(tmp_path, config=config).train(programs.input_fn, steps=5)
+    assert set(programs.events(tmp_path)["loss"]) == {1, 4}
+
+
+def test_the_loss_of_a_step_is_written_once(tmp_path):
+    config = {"save_summary_steps": 1, "log_step_count_steps": 2}
+    programs.make_estimator(tmp_path, config=config).train(programs.input_fn, steps=4)
+    events = [event for path in tmp_path.glob("*tfevents*") for event in v1.train.summary_iterator(str(path))]
+    assert [event.step for event in events for value in event.summary.value if value.tag == "loss"] == [1, 2, 3, 4]

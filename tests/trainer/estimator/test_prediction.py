@@ -176,3 +176,23 @@ def test_a_prediction_that_is_left_open_does_not_disturb_training(tmp_path):
         estimator.train(programs.input_fn, max_steps=4, hooks=hooks)
         weights.append(estimator.get_variable_value("weights"))
     np.testing.assert_array_equal(*weights)
+
+
+def test_hooks_of_a_prediction_see_the_step_of_its_checkpoint(trained):
+    class Hook(v1.train.SessionRunHook):
+        step = None
+
+        def after_create_session(self, session, coord):
+            Hook.step = session.run(v1.train.get_global_step())
+
+    another = programs.make_estimator(trained.model_dir)
+    list(another.predict(programs.input_fn, hooks=[Hook()]))
+    assert Hook.step == 5
+
+
+def test_a_checkpoint_without_a_step_can_predict(trained, tmp_path):
+    weights = tf.Variable(trained.get_variable_value("weights"))
+    path = str(tmp_path / "foreign" / "bert_model.ckpt")
+    v1.train.Saver({"weights": weights}).save(None, path, write_meta_graph=False, write_state=False)
+    found = [one["value"] for one in trained.predict(programs.input_fn, checkpoint_path=path)]
+    assert found == [one["value"] for one in trained.predict(programs.input_fn)]

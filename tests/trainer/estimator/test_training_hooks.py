@@ -300,3 +300,22 @@ def test_early_stopping_waits_for_the_first_evaluation(tmp_path):
     estimator.train(programs.input_fn, max_steps=3, hooks=[hook])
     assert global_step(estimator) == 3
     assert early_stopping.read_eval_metrics(str(tmp_path / "nowhere")) == {}
+
+
+def test_listeners_are_called_inside_the_graph(tmp_path):
+    class Listener(v1.train.CheckpointSaverListener):
+        def __init__(self):
+            self.heard = []
+
+        def before_save(self, session, global_step_value):
+            self.heard.append(("before", session.run(v1.train.get_global_step())))
+
+        def after_save(self, session, global_step_value):
+            self.heard.append(("after", session.run(v1.train.get_global_step())))
+
+        def end(self, session, global_step_value):
+            self.heard.append(("end", session.run(v1.train.get_global_step())))
+
+    listener = Listener()
+    programs.make_estimator(tmp_path).train(programs.input_fn, steps=2, saving_listeners=[listener])
+    assert listener.heard == [("before", 0), ("after", 0), ("before", 2), ("after", 2), ("end", 2)]

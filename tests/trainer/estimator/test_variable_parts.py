@@ -70,3 +70,17 @@ def test_another_shape_is_refused(tmp_path):
     programs.make_estimator(tmp_path).train(programs.input_fn, max_steps=1)
     with pytest.raises(UserError, match=r"weights/part_0 has shape \(3,\), the model's weights/part_0 has \(2, 2\)"):
         programs.make_estimator(tmp_path, partitioned(2)).train(programs.input_fn, max_steps=2)
+
+
+def test_parts_without_an_initializer_begin_with_numbers_for_the_whole(tmp_path):
+    def model_fn(features, labels, mode, params):
+        weights = v1.get_variable("weights", [3, 100], partitioner=v1.fixed_size_partitioner(3))
+        values = tf.reduce_sum(features @ tf.convert_to_tensor(weights), axis=1)
+        loss = tf.reduce_mean((values - labels) ** 2)
+        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss) if mode == ModeKeys.TRAIN else None)
+
+    estimator = programs.make_estimator(tmp_path, model_fn)
+    estimator.train(programs.input_fn, steps=1)
+    first = checkpoints.read(str(tmp_path / "model.ckpt-0"))["weights"]
+    limits = [np.sqrt(6 / (num_rows + 100)) for num_rows in (3, 1)]
+    assert 0.95 * limits[0] < np.abs(first).max() <= limits[0] < limits[1]
