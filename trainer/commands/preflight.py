@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import sys
+import traceback
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ _NUM_TRAIN_EXAMPLES = 1_281_167
 _SETTINGS_OF_ANY_MODEL = frozenset(("global_batch_size", "train_epochs"))
 _JSON_FILE = "preflight.json"
 _HTML_FILE = "preflight.html"
+_INTERFACE = pathlib.Path(__file__).parents[1]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,8 +45,14 @@ def main(argv: Sequence[str]) -> int:
         find_largest_batch=arguments.largest_batch,
         progress=lambda name, secs: progress.show(f"compiling for {name}: {format_duration(secs)}"),
     )
-    verdicts = preflight.preflight(workload, arguments.tpu_type.split(","), options)
-    progress.close()
+    try:
+        verdicts = preflight.preflight(workload, arguments.tpu_type.split(","), options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not arguments.module or not _is_of_our_interface(error):
+            raise
+        raise UserError(str(error), where=f"--module={arguments.module}") from error
+    finally:
+        progress.close()
     print(preflight_report.text(workload, verdicts))
     if arguments.output:
         directory = pathlib.Path(arguments.output)
@@ -145,9 +153,25 @@ def _load_function(text: str) -> Any:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"cannot be loaded ({error})", where=f"--module={text}", remedy=remedy) from error
+    except (Exception, SystemExit) as error:  # whatever the program does when it is imported
+        what = f"cannot be loaded ({type(error).__name__}: {error}, at {_place(error)})"
+        raise UserError(what, where=f"--module={text}", remedy="mend it; --debug shows the whole trace") from error
     if not callable(function):
         raise UserError(f"is no function ({function!r})", where=f"--module={text}", remedy=remedy)
     return function
+
+
+def _is_of_our_interface(error: Exception) -> bool:
+    """Returns whether it was the Estimator interface that refused what a model_fn is or returned."""
+    return error.__traceback__ is not None and _place(error).startswith(f"{_INTERFACE}{os.sep}")
+
+
+def _place(error: BaseException) -> str:
+    """Returns `file:line` of where an error was raised; of a syntax error, where the text is wrong."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}:{last.lineno}"
 
 
 def _params(text: str) -> Mapping[str, Any]:

@@ -67,6 +67,30 @@ def test_an_operation_that_does_not_run_is_told_with_its_line(arguments):
         preflight.main([*arguments, '--params={"num_classes": 10, "prints": true}', "--tpu_type=v5e"])
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def model_fn(:", r"--module=broken:model_fn: cannot be loaded \(SyntaxError: .*broken\.py:1\); mend it"),
+        ("raise RuntimeError('boom')", r"cannot be loaded \(RuntimeError: boom, at .*broken\.py:1\); mend it"),
+        ("import sys; sys.exit(3)", r"cannot be loaded \(SystemExit: 3, at .*broken\.py:1\)"),
+        ("def model_fn(features, labels): return 3", "should return an EstimatorSpec"),
+        ("def model_fn(features): pass", "does not take labels"),
+        (MODULE.replace("tf.compat.v1.tpu.CrossShardOptimizer", ""), "CrossShardOptimizer must be used"),
+    ],
+)
+def test_a_broken_program_is_told_in_a_line(arguments, tmp_path, text, message):
+    (tmp_path / "broken.py").write_text(text)
+    sys.modules.pop("broken", None)
+    with pytest.raises(UserError, match=message):
+        preflight.main([*arguments[1:], "--module=broken:model_fn", "--tpu_type=v5e:1x2"])
+
+
+def test_an_error_of_the_program_keeps_its_trace(arguments):
+    arguments = [argument for argument in arguments if not argument.startswith("--params")]
+    with pytest.raises(KeyError, match="num_classes"):
+        preflight.main([*arguments, "--tpu_type=v5e"])
+
+
 def test_what_describes_a_model_fn_needs_one(arguments):
     with pytest.raises(UserError, match=r"--features: has no effect here.*--module"):
         preflight.main([*arguments[1:], "--tpu_type=v5e"])
