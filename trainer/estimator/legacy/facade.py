@@ -19,6 +19,8 @@ from trainer.estimator.legacy import former_names, table
 
 # Where the modules of TensorFlow's public namespace lie; their names change while TensorFlow is loaded.
 _API_DIRECTORY = os.path.join(os.path.dirname(str(tf.__file__)), "_api") + os.sep
+# Where both versions lie side by side; the second is the place that editors write into imports.
+_VERSIONED = ("tensorflow.compat", "tensorflow._api")
 _PATHS = {
     ".".join(parts[:length])
     for parts in (path.split(".") for path in table.MODULES)
@@ -81,10 +83,11 @@ class Facades:
         Raises:
           UnknownModuleError: there is none.
         """
+        path = path.replace("tensorflow._api.v2.v2", "tensorflow._api.v2")  # the same under a second name
         for package, replacement in table.KERAS_2_PACKAGES.items():
             if path == package or path.startswith(package + "."):
                 return importlib.import_module(replacement + path.removeprefix(package))
-        if path in _PATHS or path.startswith("tensorflow.compat") or path == "tensorflow":
+        if path in _PATHS or path.startswith(_VERSIONED) or path == "tensorflow":
             return self._walk(path)
         if is_gone(path):
             raise UnknownModuleError(*_unknown(path, _PATHS))
@@ -114,7 +117,7 @@ class Facades:
             return importlib.import_module(table.KERAS_2[version][child])
         if child in table.KERAS_2_PACKAGES:
             return importlib.import_module(table.KERAS_2_PACKAGES[child])
-        if path == "tensorflow.compat" and name in ("v1", "v2"):
+        if path in _VERSIONED and name in ("v1", "v2"):
             return self._facade("tensorflow", int(name[1]), tf.compat.v1 if name == "v1" else tf)
         value = _attribute(real, name, child)
         if child in _PATHS or _is_api_module(value):

@@ -309,6 +309,31 @@ with tf.Session() as session:
     assert capsys.readouterr().out == "True True resource_apply_momentum\n[2. 4.]\n"
 
 
+@pytest.mark.parametrize("version", "12")
+def test_the_estimator_is_found_where_tensorflow_kept_its_parts(script, capsys, version):
+    text = """
+import tensorflow.compat.v1 as tf
+from tensorflow.python.tpu import async_checkpoint, tpu_config, tpu_context, tpu_estimator, tpu_function
+
+print(tpu_config.RunConfig is tpu_estimator.RunConfig is tf.estimator.tpu.RunConfig, tpu_context.TPUContext.__name__)
+print(async_checkpoint.AsyncCheckpointSaverHook.__name__, tpu_function.get_tpu_context().number_of_shards)
+"""
+    assert run("--tensorflow", version, script(text)) == 0
+    assert capsys.readouterr().out == "True TPUContext\nCheckpointSaverHook None\n"
+
+
+def test_tensorflow_may_be_imported_from_the_place_that_editors_write(script, capsys):
+    text = """
+import tensorflow._api.v2.compat.v1 as tf
+import tensorflow._api.v2.compat.v2 as tf2
+from tensorflow._api.v2.v2 import keras
+
+print(tf.estimator.tpu.TPUEstimator.__name__, tf.layers.Dense.__name__, tf2.keras is keras, tf2.__name__)
+"""
+    assert run(script(text)) == 0
+    assert capsys.readouterr().out == "TPUEstimator Dense True tensorflow\n"
+
+
 def test_the_level_of_the_log_may_be_given_by_name(script, capsys):
     text = """
 import tensorflow as tf
