@@ -19,6 +19,7 @@ _PAGE = string.Template("""<!DOCTYPE html>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1c2733 }
 table { border-collapse: collapse; margin: 0.8rem 0 1.6rem; width: 100% }
+.wide { overflow-x: auto }
 th, td { border-bottom: 1px solid #d5dde5; padding: 0.3rem 0.6rem; text-align: right }
 th:first-child, td:first-child { text-align: left }
 .problem { color: #b3261e; text-align: left }
@@ -26,6 +27,7 @@ th:first-child, td:first-child { text-align: left }
 .bar span { display: block; height: 100% }
 .state { background: #355c7d } .batch { background: #6c8ebf }
 .temporary { background: #c06c4e } .code { background: #999 }
+.key { display: inline-block; height: 0.8em; margin-right: 0.3em; width: 0.8em }
 .note { color: #5b6b7b }
 </style></head><body>
 <h1>Preflight: $title</h1>
@@ -121,8 +123,10 @@ def quantity(value: float, unit: str) -> str:
 
 
 def gibibytes(num_bytes: float) -> str:
-    """Returns an amount of memory: `2.73 GiB`, and `34.1 MiB` where that would be less than a tenth."""
-    return f"{num_bytes / 2**30:.2f} GiB" if num_bytes >= 2**30 / 10 else f"{num_bytes / 2**20:.1f} MiB"
+    """Returns an amount of memory: `2.73 GiB`; `34.1 MiB` or `5.2 KiB` where that would be less than a tenth."""
+    if num_bytes >= 2**30 / 10:
+        return f"{num_bytes / 2**30:.2f} GiB"
+    return f"{num_bytes / 2**10:.1f} KiB" if 0 < num_bytes < 2**20 / 10 else f"{num_bytes / 2**20:.1f} MiB"
 
 
 def _comparison(verdicts: Sequence[Verdict]) -> str:
@@ -133,7 +137,7 @@ def _comparison(verdicts: Sequence[Verdict]) -> str:
             rows.append(
                 f'<tr><td class="problem" colspan="{len(COMPARISON_HEADER)}">{html.escape(verdict.problem)}</td></tr>'
             )
-    return f"<table>{_row(COMPARISON_HEADER, 'th')}{''.join(rows)}</table>"
+    return f'<div class="wide"><table>{_row(COMPARISON_HEADER, "th")}{"".join(rows)}</table></div>'
 
 
 def _row(cells: Iterable[str], tag: str = "td") -> str:
@@ -157,7 +161,8 @@ def _figures(figures: CompiledFigures) -> str:
     least = f"{quantity(figures.roofline_secs, 's')} ({figures.bound})"
     return (
         f"<p>No step takes less than {least}; {figures.flops_per_byte:.0f} FLOP a byte.</p>{_memory_bar(figures)}"
-        f"<table>{_row(('layer', 'operation', 'through HBM in a step'), 'th')}{''.join(rows)}</table>"
+        f'<div class="wide"><table>{_row(("layer", "operation", "through HBM in a step"), "th")}{"".join(rows)}'
+        "</table></div>"
     )
 
 
@@ -178,5 +183,7 @@ def _memory_bar(figures: CompiledFigures) -> str:
         f'<span class="{name}" style="width:{100 * num_bytes / memory.available_bytes:.2f}%"></span>'
         for name, num_bytes in parts.items()
     ]
-    words = ", ".join(f"{name} {gibibytes(num_bytes)}" for name, num_bytes in parts.items())
+    words = ", ".join(
+        f'<span class="key {name}"></span>{name} {gibibytes(num_bytes)}' for name, num_bytes in parts.items()
+    )
     return f'<p>HBM of one device: {words}</p><div class="bar">{"".join(bars)}</div>'

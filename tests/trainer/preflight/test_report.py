@@ -51,6 +51,7 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(workload):
     assert "&lt;too much&gt;" in page
     assert "Largest batch that fits: 320 on each device, found in 4 compilation(s)" in page
     assert "No step takes less than 15.1 ms (HBM bandwidth); 244 FLOP a byte." in page
+    assert '<span class="key state"></span>state 1.00 GiB' in page, "the colours of the bar are told"
     assert "http" not in page
     assert "src=" not in page
 
@@ -74,7 +75,8 @@ def test_the_rate_of_a_step_that_is_too_short_is_marked():
 
 
 def test_amounts_of_memory_and_spans_of_small_numbers():
-    assert [report.gibibytes(value) for value in (2**31, 3 * 2**20, 0)] == ["2.00 GiB", "3.0 MiB", "0.0 MiB"]
+    amounts = [report.gibibytes(value) for value in (2**31, 3 * 2**20, 5 * 2**10, 0)]
+    assert amounts == ["2.00 GiB", "3.0 MiB", "5.0 KiB", "0.0 MiB"]
     assert report.span((0.001, 0.002), "{:.2f}") == "0.00"
     assert report.span((0.1, 0.2), "{:.2f}") == "0.10 to 0.20"
 
