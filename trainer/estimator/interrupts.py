@@ -5,6 +5,7 @@ and 143. A second SIGINT stops at once, without saving.
 """
 
 import contextlib
+import functools
 import queue
 import signal
 import threading
@@ -21,8 +22,6 @@ class Interrupts:
 
     def __init__(self):
         self._received: int | None = None
-        # Of all queues the one whose `put` may interrupt another of its own methods.
-        self._announcements: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
     @property
     def is_pending(self) -> bool:
@@ -43,32 +42,37 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        with self._announcing():
-            before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        with _announcing() as announcements:
+            receive = functools.partial(self._receive, announcements)
+            before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
             try:
                 yield
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
-    def _receive(self, number: int, frame: Any) -> None:
+    def _receive(self, announcements: "queue.SimpleQueue[int | None]", number: int, frame: Any) -> None:
         del frame
         if self._received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = number
-        self._announcements.put(number)
+        announcements.put(number)
 
-    @contextlib.contextmanager
-    def _announcing(self) -> Iterator[None]:
-        """Logs signals from a thread: a handler comes amid anything, also amid the writing of the same stream."""
-        thread = threading.Thread(target=self._announce, name="interrupts", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._announcements.put(None)
-            thread.join()
 
-    def _announce(self) -> None:
-        while (number := self._announcements.get()) is not None:
-            logging.warning("%s received: saving a checkpoint, then stopping", signal.Signals(number).name)
+@contextlib.contextmanager
+def _announcing() -> Iterator["queue.SimpleQueue[int | None]"]:
+    """Logs signals from a thread: a handler comes amid anything, also amid the writing of the same stream."""
+    # Of all queues the one whose `put` may interrupt another of its own methods.
+    announcements: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    thread = threading.Thread(target=_announce, args=(announcements,), name="interrupts", daemon=True)
+    thread.start()
+    try:
+        yield announcements
+    finally:
+        announcements.put(None)
+        thread.join()
+
+
+def _announce(announcements: "queue.SimpleQueue[int | None]") -> None:
+    while (number := announcements.get()) is not None:
+        logging.warning("%s received: saving a checkpoint, then stopping", signal.Signals(number).name)
