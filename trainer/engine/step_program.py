@@ -251,7 +251,7 @@ def _graph_variable_scope() -> Any:
 def _first_value(shape: Any, dtype: tf.DType = tf.float32, partition_info: Any = None) -> tf.Tensor:
     """Initialises variables that have no initializer as TensorFlow 1 does; Keras's own ignore the graph's seed.
 
-    A part of a partitioned variable, which `partition_info` tells of, begins with numbers as small as the whole asks for.
+    A part of a partitioned variable, which `partition_info` tells of, begins with numbers that suit the whole.
     """
     if dtype.is_floating or dtype.is_complex:
         return tf.compat.v1.glorot_uniform_initializer()(shape, dtype, partition_info)

@@ -160,6 +160,18 @@ class VariableStore:
         if is_local:
             self._local_names.add(name)
 
+    @contextlib.contextmanager
+    def forgetting_on_failure(self) -> Iterator[None]:
+        """If the `with` block raises, the variables that it has created are forgotten: they have no values yet."""
+        before = set(self._variables)
+        try:
+            yield
+        except BaseException:
+            for name in self._variables.keys() - before:
+                del self._variables[name]
+                self._local_names.discard(name)
+            raise
+
     def record_initial_local_values(self) -> None:
         """Remembers the values of new local variables as those to reset them to."""
         for name in self._local_names - self._initial_local_values.keys():

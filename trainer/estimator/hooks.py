@@ -97,9 +97,10 @@ class HookRunner:
         self._requests = []
         fetches: dict[str, Any] = {}
         feeds: dict[str, Any] = {}
+        # One for all hooks: each sees what those before it have asked for.
+        context = tf.compat.v1.train.SessionRunContext(SessionRunArgs(None), self._session)
         with self._session.graph.as_default():
             for hook in self._per_step:
-                context = tf.compat.v1.train.SessionRunContext(SessionRunArgs(None), self._session)
                 arguments = hook.before_run(context) or SessionRunArgs(None)
                 elements = _elements(arguments.fetches, self._session)
                 self._requests.append((hook, context, elements))

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from trainer.estimator import calls
+from trainer.estimator import calls, seed_counter
 
 # What TensorFlow raises for `.numpy()`, `for element in dataset`, `if tensor:` in a graph.
 _NEEDS_EAGER_EXECUTION = (AttributeError, NotImplementedError, RuntimeError, TypeError)
@@ -25,10 +25,12 @@ class BatchStream:
     Fields:
       dataset: its elements are the batches, read ahead.
       owners: what must live as long as the batches are read: tables, Python functions that the graph calls.
+      num_seeds: how many operations took their seed from that of the graph, such as a `shuffle` without one.
     """
 
     dataset: tf.data.Dataset
     owners: tuple[Any, ...] = ()
+    num_seeds: int = 0
 
     @property
     def element_spec(self) -> Any:
@@ -66,9 +68,11 @@ def call(input_fn: Callable[..., Any], offered: Mapping[str, Any], seed: int | N
         logging.debug("input_fn is called eagerly, because in a graph it fails: %s", error)
         return _call_eagerly(input_fn, offered)
     if not isinstance(result, tf.data.Dataset):
-        return _from_tensors(graph, result)
-    _check_pair(result.element_spec)
-    return _from_dataset(graph, result)
+        stream = _from_tensors(graph, result)
+    else:
+        _check_pair(result.element_spec)
+        stream = _from_dataset(graph, result)
+    return dataclasses.replace(stream, num_seeds=seed_counter.count(graph))
 
 
 def _call_eagerly(input_fn: Callable[..., Any], offered: Mapping[str, Any]) -> BatchStream:

@@ -91,7 +91,7 @@ class Model:
         """
         deployment = self.deployment_of(mode)
         try:
-            return [
+            streams = [
                 input_source.call(
                     input_fn, self._input_arguments(deployment, mode, call, start_step), self.programs.seed
                 )
@@ -102,6 +102,8 @@ class Model:
                 raise
             name = BATCH_SIZE_NAMES[mode]
             raise KeyError(f"input_fn asks for params['batch_size']: pass {name}=... to TPUEstimator") from error
+        self.programs.num_input_seeds[mode] = sum(stream.num_seeds for stream in streams)
+        return streams
 
     def layout(self, streams: Sequence[BatchStream], mode: str) -> ReplicaLayout:
         """Returns how the batches of an input_fn reach the replicas."""

@@ -15,7 +15,7 @@ from trainer.engine.engine import Executable
 from trainer.engine.spec import EstimatorSpec, ModeKeys, TPUEstimatorSpec
 from trainer.engine.step_program import StepProgram, StepResult
 from trainer.engine.tf_engine import TfEngine
-from trainer.estimator import model_steps
+from trainer.estimator import model_steps, seed_counter, sequential_names
 from trainer.estimator.tpu_context import Deployment
 
 _T = TypeVar("_T")
@@ -28,11 +28,13 @@ class ModelPrograms:
     Fields:
       call: calls the model_fn: `call(features, labels, mode, deployment)` returns a spec.
       seed: graph-level random seed of every trace.
+      num_input_seeds: by mode, how many seeds the latest calls of its input_fn have taken from the graph's counter.
     """
 
     call: Callable[[Any, Any, str, Deployment], Any]
     seed: int | None = None
     store: variables.VariableStore = dataclasses.field(default_factory=variables.VariableStore)
+    num_input_seeds: dict[str, int] = dataclasses.field(default_factory=dict)
     _executables: dict[Any, Executable] = dataclasses.field(default_factory=dict)
     _companions: dict[int, Any] = dataclasses.field(default_factory=dict)
 
@@ -44,6 +46,7 @@ class ModelPrograms:
         """
 
         def model_call(features: Any, labels: Any) -> Any:
+            seed_counter.advance(self.num_input_seeds.get(mode, 0))
             spec = self.call(features, labels, mode, deployment)
             _check_spec(spec, mode, deployment)
             return spec
@@ -70,7 +73,8 @@ class ModelPrograms:
 
     def trace_step(self, step_fn: Callable[[Any], StepResult], batch_spec: Any, deployment: Deployment) -> StepProgram:
         """Traces any step function with the variables of this model."""
-        with fresh_keras_names(), _without_summary_warning():
+        sequential_names.as_in_graphs()
+        with fresh_keras_names(), _without_summary_warning(), self.store.forgetting_on_failure():
             context = deployment.engine.replica_context()
             return step_program.trace_step(step_fn, batch_spec, self.store, context, self.seed)
 

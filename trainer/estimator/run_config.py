@@ -1,7 +1,9 @@
 """`RunConfig`: where a model lives, and how often what is written."""
 
 import dataclasses
+import inspect
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -141,8 +143,23 @@ class RunConfig:
         return ""
 
     def replace(self, **changes: Any) -> "RunConfig":
-        """Returns a copy with these fields changed; a change of one checkpoint cadence switches the other off."""
+        """Returns a copy with these fields changed; a change of one checkpoint cadence switches the other off.
+
+        Raises:
+          ValueError: there is no such field.
+        """
+        check_names(type(self), changes)
         return dataclasses.replace(self, **with_cadence(changes))
+
+
+def check_names(config_class: type, changes: Mapping[str, Any]) -> None:
+    """Raises ValueError if a change is of what no configuration of the class has."""
+    fields = [field.name for field in dataclasses.fields(config_class) if field.init]
+    # The constructor of TPUEstimator's has arguments of its own, and takes the rest by name.
+    allowed = dict.fromkeys([*fields, *inspect.signature(config_class).parameters])
+    for name in changes:
+        if name not in allowed:
+            raise ValueError(f"Replacing {name} is not supported; allowed are {', '.join(allowed)}")
 
 
 def with_cadence(changes: dict[str, Any]) -> dict[str, Any]:

@@ -173,7 +173,12 @@ class RunConfig(run_config.RunConfig):
         return self.master if self._evaluation_master is None else self._evaluation_master  # type: ignore[attr-defined]
 
     def replace(self, **changes: Any) -> "RunConfig":
-        """Returns a copy with these arguments of the constructor changed."""
+        """Returns a copy with these arguments of the constructor changed.
+
+        Raises:
+          ValueError: there is no such argument.
+        """
+        run_config.check_names(RunConfig, changes)
         current = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
         master = {} if self.cluster is not None or "cluster" in changes else {"master": self.master}
         evaluation_master = {"evaluation_master": self._evaluation_master}  # type: ignore[attr-defined]

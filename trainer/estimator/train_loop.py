@@ -88,6 +88,7 @@ class TrainLoop:
         self._speed = SpeedMeter(first_step)
         self._log_cadence = Cadence(settings.log_steps or _DEFAULT_LOOK_STEPS, None, first_step)
         self._looked_at_step = first_step
+        self._num_runs_of_step = 0
 
     def run(self, batches: Iterator[Sequence[tf.Tensor]]) -> int:
         """Trains until the last step, the end of the data, or a hook's wish; returns the global step reached."""
@@ -122,11 +123,23 @@ class TrainLoop:
         self._request = parts.hooks.before_step() if parts.hooks.acts_on_steps else None
         outputs = parts.runner.run(parts.layout.divide(host_batch), self._request)
         self._latest = outputs
-        self._step = _step_after(self._step, outputs["global_step"])
+        self._count_step(_step_after(self._step, outputs["global_step"]))
         self._num_examples = self._settings.examples_per_step or _num_examples(host_batch)
         self._unseen_losses.append((self._step, outputs["loss"]))
         parts.summaries.add(self._step, outputs)
         parts.host_call.add(self._step, outputs)
+
+    def _count_step(self, step: int) -> None:
+        """Takes note of the global step; warns when the train_op leaves it as it is: such a training may never end."""
+        self._num_runs_of_step = self._num_runs_of_step + 1 if step == self._step else 0
+        self._step = step
+        if self._num_runs_of_step and self._num_runs_of_step % _DEFAULT_LOOK_STEPS == 0:
+            self._check_losses()
+            logging.warning(
+                "the global step is still %d after %d runs of the train_op: pass tf.compat.v1.train.get_global_step() "
+                "to the optimizer's minimize or apply_gradients",
+                step, self._num_runs_of_step,
+            )  # fmt: skip
 
     def _call_hooks(self) -> None:
         if self._request is not None:

@@ -128,7 +128,10 @@ def test_first_values_without_an_initializer_are_those_of_tensorflow_1(tmp_path,
         loss = tf.reduce_mean(layer(features)) + tf.reduce_mean(programs.predicted(features))
         return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
 
-    programs.make_estimator(tmp_path, model_fn).train(programs.input_fn, max_steps=1)
+    def input_fn():
+        return tf.data.Dataset.from_tensors((programs.FEATURES, programs.LABELS))
+
+    programs.make_estimator(tmp_path, model_fn).train(input_fn, max_steps=1)
     np.testing.assert_allclose(tf.train.load_variable(f"{tmp_path}/model.ckpt-0", name)[0], expected, rtol=1e-6)
 
 
@@ -141,3 +144,15 @@ def test_a_scaffolds_own_saver_may_keep_more_checkpoints(tmp_path, max_to_keep, 
     config = {"save_checkpoints_steps": 1, "keep_checkpoint_max": 2}
     programs.make_estimator(tmp_path, model_fn, config=config).train(programs.input_fn, max_steps=6)
     assert len(list(tmp_path.glob("*.index"))) == expected
+
+
+def test_first_values_go_on_where_the_seeds_of_the_input_ended(tmp_path):
+    """The numbers are those of tf.estimator of TensorFlow 2.15 for an input with one `shuffle` without a seed."""
+
+    def model_fn(features, labels, mode, params):
+        loss = tf.reduce_mean(features @ v1.get_variable("w", [3, 4]))
+        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+    programs.make_estimator(tmp_path, model_fn).train(programs.input_fn, max_steps=1)
+    first = tf.train.load_variable(f"{tmp_path}/model.ckpt-0", "w")[0]
+    np.testing.assert_allclose(first, [-0.82297236, -0.8911973, -0.794706, -0.42326248], rtol=1e-6)

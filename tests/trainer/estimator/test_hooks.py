@@ -281,3 +281,17 @@ def test_the_chiefs_hooks_run(tmp_path):
 def test_global_step_waiter_hook(tmp_path):
     train(tmp_path, max_steps=3)
     assert step_reached(train(tmp_path, v1.train.GlobalStepWaiterHook(wait_until_step=2), max_steps=5)) == 5
+
+
+def test_a_hook_sees_that_one_before_it_wants_to_stop(tmp_path):
+    class Watching(v1.train.SessionRunHook):
+        def __init__(self):
+            self.seen = []
+
+        def after_run(self, run_context, run_values):
+            self.seen.append(run_context.stop_requested)
+
+    before, after = Watching(), Watching()
+    hooks = [before, v1.train.StopAtStepHook(last_step=2), after]
+    programs.make_estimator(tmp_path).train(programs.input_fn, hooks=hooks)
+    assert (before.seen, after.seen) == ([False, False], [False, True])

@@ -269,3 +269,17 @@ def test_an_assignment_in_a_branch_runs_if_the_branch_returns_it(tmp_path, branc
     estimator = programs.make_estimator(tmp_path, model_fn)
     estimator.train(programs.input_fn, max_steps=3)
     assert estimator.get_variable_value("counter") == count
+
+
+def test_a_sequential_of_keras_2_names_its_variables_as_in_a_graph(tmp_path):
+    def model_fn(features, labels, mode, params):
+        model = tf_keras.Sequential([tf_keras.layers.Dense(2), tf_keras.Sequential([tf_keras.layers.Dense(1)])])
+        loss = tf.reduce_mean((model(features)[:, 0] - labels) ** 2)
+        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss) if mode == ModeKeys.TRAIN else None)
+
+    estimator = programs.make_estimator(tmp_path, model_fn)
+    estimator.train(programs.input_fn, steps=1)
+    names = {name for name in estimator.get_variable_names() if not name.endswith("Momentum")}
+    outer, inner = "sequential_1/dense", "sequential_1/sequential/dense_1"
+    assert names == {f"{layer}/{part}" for layer in (outer, inner) for part in ("kernel", "bias")} | {"global_step"}
+    estimator.evaluate(programs.input_fn)

@@ -201,3 +201,9 @@ def test_a_tf_config_that_is_no_json_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
     with pytest.raises(ValueError, match="TF_CONFIG is not a JSON object"):
         run_config.RunConfig()
+
+
+@pytest.mark.parametrize("config", [run_config.RunConfig(), tpu_config.RunConfig()], ids=["plain", "tpu"])
+def test_a_replacement_of_what_is_not_there_is_refused(config):
+    with pytest.raises(ValueError, match="Replacing save_steps is not supported; allowed are"):
+        config.replace(save_steps=1)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.errors import UserError
-from trainer.estimator import ModeKeys, ProgressHook, checkpoints
+from trainer.estimator import Estimator, EstimatorSpec, ModeKeys, ProgressHook, checkpoints
 from trainer.estimator.checkpointer import NanLossError
 
 from . import programs
@@ -137,7 +137,7 @@ def test_loss_scalars_and_speed_are_written_as_events(tmp_path):
     )
     found = programs.events(tmp_path)
     assert set(found) == {"loss", "double_loss", "global_step/sec", "examples/sec"}
-    assert set(found["loss"]) == {2, 4, 5}
+    assert set(found["loss"]) == {1, 2, 4, 5}
     assert found["double_loss"][4] == pytest.approx(2 * found["loss"][4])
     assert found["examples/sec"][4] == pytest.approx(8 * found["global_step/sec"][4])
 
@@ -172,7 +172,7 @@ def test_progress_is_told(tmp_path):
 
 def test_the_last_step_is_told_even_when_it_has_just_been_saved(tmp_path):
     programs.make_estimator(tmp_path, config={"save_checkpoints_steps": 3}).train(programs.input_fn, max_steps=6)
-    assert set(programs.events(tmp_path)["loss"]) == {6}
+    assert set(programs.events(tmp_path)["loss"]) == {1, 6}
 
 
 class SavingListener(v1.train.CheckpointSaverListener):
@@ -241,7 +241,7 @@ def test_the_step_is_counted_by_the_model(tmp_path):
     estimator = programs.make_estimator(tmp_path, model_fn)
     estimator.train(programs.input_fn, max_steps=10)
     assert global_step(estimator) == 10
-    assert set(programs.events(tmp_path)["loss"]) == {10}
+    assert set(programs.events(tmp_path)["loss"]) == {2, 10}
 
 
 @pytest.mark.slow
@@ -258,3 +258,31 @@ def test_twenty_rounds_of_training_and_evaluation_keep_to_their_memory(tmp_path)
         estimator.evaluate(programs.input_fn)
         sizes.append(resident_mib())
     assert sizes[-1] - sizes[4] < 40
+
+
+def test_a_step_that_does_not_count_itself_is_warned_of(tmp_path, caplog):
+    def model_fn(features, labels, mode):
+        loss = tf.reduce_mean((programs.predicted(features) - labels) ** 2)
+        return EstimatorSpec(mode, loss=loss, train_op=v1.train.GradientDescentOptimizer(0.1).minimize(loss))
+
+    def input_fn():
+        return tf.data.Dataset.from_tensors((programs.FEATURES, programs.LABELS)).repeat(150)
+
+    Estimator(model_fn, str(tmp_path)).train(input_fn)
+    assert caplog.text.count("the global step is still 0 after 100 runs of the train_op: pass") == 1
+
+
+def test_a_model_fn_that_fails_leaves_no_variables_without_values(tmp_path):
+    def model_fn(features, labels, mode):
+        values = programs.predicted(features)
+        if mode == ModeKeys.TRAIN:
+            raise ValueError("not to be trained")
+        return EstimatorSpec(mode, loss=tf.reduce_mean((values - labels) ** 2))
+
+    def input_fn():
+        return tf.data.Dataset.from_tensors((programs.FEATURES, programs.LABELS))
+
+    estimator = Estimator(model_fn, str(tmp_path))
+    with pytest.raises(ValueError, match="not to be trained"):
+        estimator.train(input_fn)
+    assert estimator.evaluate(input_fn)["loss"] == pytest.approx((programs.LABELS**2).mean())
