@@ -113,10 +113,11 @@ class Facades:
         row = table.MODULES.get(path)
         if row is not None and name in row.names:
             return resolve(row.names[name])
-        if child in table.KERAS_2[version]:
-            return importlib.import_module(table.KERAS_2[version][child])
-        if child in table.KERAS_2_PACKAGES:
-            return importlib.import_module(table.KERAS_2_PACKAGES[child])
+        if version == 1 and child in table.VERSION_1_NAMES:
+            return resolve(table.VERSION_1_NAMES[child])
+        keras_2 = {**table.KERAS_2_PACKAGES, **table.KERAS_2[version]}
+        if child in keras_2:
+            return importlib.import_module(keras_2[child])
         if path in _VERSIONED and name in ("v1", "v2"):
             return self._facade("tensorflow", int(name[1]), tf.compat.v1 if name == "v1" else tf)
         value = _attribute(real, name, child)

@@ -13,10 +13,9 @@ from typing import Any
 import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
-from tensorflow.python.eager import context
 
 from trainer.errors import UserError
-from trainer.estimator.legacy import facade, imports, style
+from trainer.estimator.legacy import eager_execution, facade, imports, style
 from trainer.estimator.legacy.facade import Facades
 from trainer.estimator.legacy.imports import ProgramFinder, ProgramImports
 
@@ -136,7 +135,7 @@ def _behaviour(version: int) -> Iterator[None]:
     tf.compat.v1.disable_v2_tensorshape()
     tf.compat.v1.disable_tensor_equality()
     try:
-        with context.graph_mode():
+        with eager_execution.building_graphs():
             yield
     finally:
         tf.compat.v1.enable_tensor_equality()

@@ -377,6 +377,12 @@ CANNED = (
 VERSION_1 = "1.15.5"
 VERSION_NAMES = ("tensorflow.VERSION", "tensorflow.__version__", "tensorflow.version.VERSION")
 
+# Names of TensorFlow 1 alone that are ours though TensorFlow has them still.
+VERSION_1_NAMES = {
+    f"tensorflow.{name}": f"{_LEGACY}.eager_execution:{name}"
+    for name in ("enable_eager_execution", "enable_v2_behavior")
+}
+
 # TensorFlow's own Keras is Keras 3; programs of that time mean Keras 2, which lives on as tf_keras. By version of the
 # `tf` that a program sees, then by path.
 KERAS_2: Mapping[int, Mapping[str, str]] = {

@@ -275,6 +275,25 @@ def test_tensors_and_variables_of_tensorflow_1_are_keys_of_a_dict_and_logged(scr
         hash(tf.constant(1.0))
 
 
+@pytest.mark.parametrize("switch", ["enable_eager_execution", "enable_v2_behavior"])
+def test_a_program_for_tensorflow_1_may_switch_eager_execution_on(script, capsys, switch):
+    text = f"""
+import tensorflow as tf
+print(tf.executing_eagerly(), tf.VERSION)
+tf.{switch}()
+tf.{switch}()
+print((tf.ones([2]) + 1).numpy())
+with tf.Graph().as_default(), tf.Session() as session:
+    print(session.run(tf.placeholder_with_default(3, [])))
+print(tf.executing_eagerly())
+"""
+    assert run(script(text)) == 0
+    assert capsys.readouterr().out == "False 1.15.5\n[2. 2.]\n3\nTrue\n"
+    assert run(script("import tensorflow as tf\nprint(tf.executing_eagerly(), tf.VERSION)")) == 0
+    assert capsys.readouterr().out == "False 1.15.5\n"
+    assert tf.executing_eagerly()
+
+
 def test_names_of_a_module_can_be_looked_up_by_value(script, capsys):
     text = "import tensorflow as tf\nprint(tf.logging.__dict__['INFO'], 'TPUEstimator' in vars(tf.contrib.tpu))"
     assert run(script(text)) == 0
