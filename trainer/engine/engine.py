@@ -68,6 +68,10 @@ class Engine(Protocol):
         """Inside the `with` block, records what the devices do, for TensorBoard's profile page."""
         ...
 
+    def wait_for_others(self) -> None:
+        """Returns when every process that feeds the same step has come here."""
+        ...
+
     def load(self, program: step_program.StepProgram) -> Executable:
         """Returns the program ready to run, its state read."""
         ...

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from jax.experimental import multihost_utils
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 from trainer import replica
@@ -60,6 +61,11 @@ class PjrtEngine:
     def profiling(self, directory: str) -> AbstractContextManager[Any]:
         """Records a profile by JAX's profiler."""
         return jax.profiler.trace(directory)
+
+    def wait_for_others(self) -> None:
+        """Returns when every process that feeds the same step has come here."""
+        if self.num_processes > 1:
+            multihost_utils.sync_global_devices("wait_for_others")
 
     def load(self, program: step_program.StepProgram) -> "PjrtExecutable":
         """Returns the program compiled, its state on the devices.
@@ -130,9 +136,15 @@ class PjrtExecutable:
         return list(outputs)
 
     def read_state(self) -> None:
-        """Copies the variables to every device."""
+        """Copies the variables to every device; of several processes, those of the first.
+
+        Others may have drawn first values of their own, or have seen another checkpoint as the newest.
+        """
         with jax.enable_x64(True):
-            self._state = tuple(_put(value, self._step.state_sharding) for value in _captured_values(self.program))
+            values = _captured_values(self.program)
+            if not self._step.state_sharding.is_fully_addressable:
+                values = multihost_utils.broadcast_one_to_all(values)
+            self._state = tuple(_put(value, self._step.state_sharding) for value in values)
 
     def write_state(self) -> None:
         """Copies replica 0's state into the variables; waits for the steps under way."""

@@ -44,6 +44,9 @@ class TfEngine:
         """Records a profile by TensorFlow's profiler."""
         return tf.profiler.experimental.Profile(directory)
 
+    def wait_for_others(self) -> None:
+        """Does nothing: there are none."""
+
     def load(self, program: step_program.StepProgram) -> TfExecutable:
         """Returns the program, ready to run."""
         return TfExecutable(program)

@@ -127,7 +127,15 @@ class EvaluationLoop:
         return outputs
 
     def _step_on_host(self, batch: Sequence[tf.Tensor]) -> Any:
-        """Evaluates the rest of the data, no full batch, on this host's CPU: padding would count in the loss."""
+        """Evaluates the rest of the data, no full batch, on this host's CPU: padding would count in the loss.
+
+        Raises:
+          UserError: there are other hosts, which would not see it: each would have metrics of its own.
+        """
+        if self._layout.deployment.num_hosts > 1:
+            what = "the last batch of this host is no full one, which cannot be evaluated on several hosts"
+            remedy = "batch with drop_remainder=True, or fill it up with examples that the metrics weigh with 0"
+            raise UserError(what, where="the input_fn", remedy=remedy)
         deployment = Deployment(TfEngine(), self._layout.deployment.global_batch_sizes)
         executable = self._programs.executable(ModeKeys.EVAL, self._layout.element_spec, deployment)
         outputs = executable.program.pack_outputs(executable(batch))

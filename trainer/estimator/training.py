@@ -124,6 +124,7 @@ class _TrainingCall:
             hooks.after_create_session()
             parts = self._parts(runner, layout, session, hooks)
             TrainLoop(parts, self._settings(), self._first_step).run(layout.host_batches(streams))
+        self._deployment.engine.wait_for_others()  # one process saves; all may want to read that next
         position.end()
         self._events.close()
 

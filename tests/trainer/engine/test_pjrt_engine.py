@@ -252,6 +252,9 @@ from trainer.engine import pjrt_engine, variables
 engine = pjrt_engine.PjrtEngine(devices)
 store = variables.VariableStore()
 program = tests.trace(tests.graph_style_training, engine, (4,), (8,), store=store)
+if engine.process_index:
+    for variable in store.trainable.values():
+        variable.assign(variable + 1.0)  # the first process's count
 executable = engine.load(program)
 num_rows = tests.GLOBAL_BATCH_SIZE // engine.num_processes
 rows = slice(engine.process_index * num_rows, (engine.process_index + 1) * num_rows)

@@ -1,9 +1,18 @@
 """`TPUEstimator` on either engine, with a program of TensorFlow 1's time: same weights, metrics and predictions."""
 
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.errors import UserError
 from trainer.estimator import ModeKeys, RunConfig, TPUConfig, TPUEstimator, TPUEstimatorSpec
 from trainer.preflight.testing import assert_compiles_for_tpu
 
@@ -89,3 +98,72 @@ def test_the_program_that_trains_on_mock_8_compiles_for_a_tpu_that_tensorflow_do
         model_fn, features, labels, per_replica_batch_size=BATCH_SIZE // 8, tpu_type="v6e:2x2"
     )
     assert any("CrossReplicaSum" in operation.op_name for operation in compiled.traffic), "gradients are summed"
+
+
+class SlowDisk(tf.compat.v1.train.CheckpointSaverListener):
+    def before_save(self, session, global_step_value):
+        time.sleep(1.0)
+
+
+def shared_input_fn(params, input_context):
+    """Each process's rows of every global batch."""
+    dataset = train_input_fn({"batch_size": 2 * params["batch_size"]})
+    rows = params["batch_size"]
+    first = rows * input_context.input_pipeline_id
+    return dataset.map(
+        lambda *batch: tuple(tf.ensure_shape(t[first : first + rows], [rows, *t.shape[1:]]) for t in batch)
+    )
+
+
+def shared_eval_input_fn(params, input_context):
+    return eval_input_fn(params).unbatch().shard(2, input_context.input_pipeline_id).batch(params["batch_size"])
+
+
+def unevenly_shared_input_fn(params, input_context):
+    return shared_eval_input_fn(params, input_context).unbatch().skip(1).batch(params["batch_size"])
+
+
+def train_and_tell_as_one_of_two(model_dir, path):
+    """What each process does; writes what it saw."""
+    one = estimator(model_dir, "mock:4")
+    one.train(shared_input_fn, max_steps=10, saving_listeners=[SlowDisk()])
+    latest = os.path.basename(one.latest_checkpoint())
+    metrics = {name: float(value) for name, value in one.evaluate(shared_eval_input_fn).items()}
+    try:
+        one.evaluate(unevenly_shared_input_fn)
+        refusal = ""
+    except UserError as error:
+        refusal = str(error)
+    with open(path, "w") as file:
+        json.dump({"latest": latest, "metrics": metrics, "refusal": refusal}, file)
+
+
+def start_process(path, model_dir, environment):
+    code = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        "from trainer.engine import pjrt_devices; pjrt_devices.select('mock:4')\n"
+        f"import test_pjrt_estimator as tests; tests.train_and_tell_as_one_of_two({model_dir!r}, {path!r})"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], env=os.environ | environment)
+
+
+@pytest.mark.slow
+def test_two_processes_see_the_same_checkpoint_and_the_same_metrics(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    shared = {"JAX_NUM_CPU_DEVICES": "4", "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    paths = [str(tmp_path / str(index)) for index in (0, 1)]
+    model_dir = str(tmp_path / "model")
+    processes = [
+        start_process(path, model_dir, shared | {"JAX_PROCESS_ID": str(index)}) for index, path in enumerate(paths)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    first, second = (json.loads(pathlib.Path(path).read_text()) for path in paths)
+    assert first == second
+    assert first["latest"] == "model.ckpt-10"
+    assert "cannot be evaluated on several hosts; batch with drop_remainder=True" in first["refusal"]
+    one = estimator(str(tmp_path / "one"), "mock:8")
+    one.train(train_input_fn, max_steps=10)
+    for name, value in one.evaluate(eval_input_fn).items():
+        np.testing.assert_allclose(first["metrics"][name], value, rtol=1e-5, err_msg=name)
