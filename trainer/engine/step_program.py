@@ -201,6 +201,8 @@ def trace_step(
     store: variable_stores.VariableStore,
     context: replica.ReplicaContext | None = None,
     seed: int | None = None,
+    *,
+    counts_runs: bool = False,
 ) -> StepProgram:
     """Traces one step and initialises the variables that it created. Threads wait for one another's traces.
 
@@ -210,6 +212,7 @@ def trace_step(
       store: where variables are found by name, and created.
       context: how replicas talk to one another; None for one replica.
       seed: graph-level random seed, as `tf.compat.v1.set_random_seed` sets it.
+      counts_runs: whether each run draws random numbers of its own, though the global step stays as it is.
     """
     graph = StepGraph("step", store)
     graph.seed = seed
@@ -221,6 +224,7 @@ def trace_step(
         ]
         batch = tf.nest.pack_sequence_as(batch_spec, inputs, expand_composites=True)
         context = context or replica.ReplicaContext()
+        runs = variable_stores.count_runs(graph) if counts_runs else None
         with (
             _TRACING,
             replica.tracing(context),
@@ -230,6 +234,8 @@ def trace_step(
         ):
             keras_seeds.differ_by_replica()
             result = step_fn(batch)
+        if runs is not None and _draws_random_numbers(graph):
+            result = dataclasses.replace(result, targets=[*result.targets, runs.assign_add(1)])
     graph.end_trace()
     store.adopt(graph._watched_variables)
     trace = StepTrace(graph, store, (*inputs, *result.feeds), result, context, variables)
@@ -238,7 +244,14 @@ def trace_step(
 
 
 def _random_key(graph: tf.Graph, context: replica.ReplicaContext) -> randomness.RandomKey:
-    return randomness.RandomKey(variable_stores.step_before(graph), context.replica_id)
+    return randomness.RandomKey(variable_stores.run_before(graph), context.replica_id)
+
+
+def _draws_random_numbers(graph: tf.Graph) -> bool:
+    """Returns whether any depend on which run it is: in branches and loops they have asked for it."""
+    return bool(variable_stores.run_before(graph).consumers()) or any(
+        map(randomness.is_keyed_by_step, graph.get_operations())
+    )
 
 
 def _graph_variable_scope() -> Any:

@@ -15,7 +15,9 @@ from trainer.engine import step_graph
 GLOBAL_STEP_NAME = "global_step"
 # Where `tf.compat.v1.train` looks for the step's value.
 _GLOBAL_STEP_READ_COLLECTION = "global_step_read_op_cache"
-_LOCAL_COLLECTIONS = frozenset({tf.compat.v1.GraphKeys.LOCAL_VARIABLES, tf.compat.v1.GraphKeys.METRIC_VARIABLES})
+_RUNS_READ_COLLECTION = "runs_read"
+_LOCAL = tf.compat.v1.GraphKeys.LOCAL_VARIABLES
+_LOCAL_COLLECTIONS = frozenset({_LOCAL, tf.compat.v1.GraphKeys.METRIC_VARIABLES})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +183,24 @@ class VariableStore:
 def step_before(graph: tf.Graph) -> tf.Tensor:
     """Returns the global step as it was before the step that `graph` traces, int64 scalar."""
     return graph.get_collection(_GLOBAL_STEP_READ_COLLECTION)[0]
+
+
+def run_before(graph: tf.Graph) -> tf.Tensor:
+    """Returns by what the random numbers of a run differ from those of others, int64 scalar.
+
+    That is the number of runs before where `count_runs` counts them, else the global step.
+    """
+    counted = graph.get_collection(_RUNS_READ_COLLECTION)
+    return counted[0] if counted else step_before(graph)
+
+
+def count_runs(graph: tf.Graph) -> tf.Variable:
+    """Lets `graph`, the default graph, count its runs in a local variable, which the caller increments; returns it."""
+    runs = tf.compat.v1.get_variable(
+        "runs", [], tf.int64, tf.compat.v1.zeros_initializer(), trainable=False, collections=[_LOCAL]
+    )
+    graph.add_to_collection(_RUNS_READ_COLLECTION, runs.read_value() + 0)
+    return runs
 
 
 class VariableTrace:

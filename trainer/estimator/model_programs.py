@@ -53,7 +53,7 @@ class ModelPrograms:
 
         step_fn = model_steps.MAKE_STEP[mode](model_call)
         step_fn = model_steps.outfeeding(step_fn, from_first_replica=deployment.is_broadcast(mode))
-        program = self.trace_step(step_fn, batch_spec, deployment)
+        program = self.trace_step(step_fn, batch_spec, deployment, counts_runs=mode != ModeKeys.TRAIN)
         # Before any step: what their variables hold now is what an evaluation begins with.
         self.store.mark_local(getattr(program.payload, "metric_variables", ()))
         return program
@@ -71,12 +71,19 @@ class ModelPrograms:
             self._companions[id(executable)] = make(executable)
         return self._companions[id(executable)]
 
-    def trace_step(self, step_fn: Callable[[Any], StepResult], batch_spec: Any, deployment: Deployment) -> StepProgram:
-        """Traces any step function with the variables of this model."""
+    def trace_step(
+        self,
+        step_fn: Callable[[Any], StepResult],
+        batch_spec: Any,
+        deployment: Deployment,
+        *,
+        counts_runs: bool = False,
+    ) -> StepProgram:
+        """Traces any step function with the variables of this model; `counts_runs` as in `step_program.trace_step`."""
         sequential_names.as_in_graphs()
         with fresh_keras_names(), _without_summary_warning(), self.store.forgetting_on_failure():
             context = deployment.engine.replica_context()
-            return step_program.trace_step(step_fn, batch_spec, self.store, context, self.seed)
+            return step_program.trace_step(step_fn, batch_spec, self.store, context, self.seed, counts_runs=counts_runs)
 
 
 def trace_on_host(step_fn: Callable[[Any], StepResult], structure: Any) -> Executable:

@@ -196,3 +196,35 @@ def test_a_checkpoint_without_a_step_can_predict(trained, tmp_path):
     v1.train.Saver({"weights": weights}).save(None, path, write_meta_graph=False, write_state=False)
     found = [one["value"] for one in trained.predict(programs.input_fn, checkpoint_path=path)]
     assert found == [one["value"] for one in trained.predict(programs.input_fn)]
+
+
+def test_each_batch_of_a_prediction_draws_random_numbers_of_its_own(tmp_path):
+    """As in TensorFlow 1, whose sessions count their runs: the n-th batch draws what the n-th step of training does."""
+
+    def model_fn(features, labels, mode, params):
+        noise = tf.random.uniform([8])
+        looped = tf.while_loop(lambda i, x: i < 1, lambda i, x: (i + 1, x + tf.random.uniform([8])), (0, tf.zeros([8])))
+        return TPUEstimatorSpec(mode, predictions={"noise": noise, "looped": looped[1]})
+
+    def input_fn():
+        return tf.data.Dataset.from_tensors(programs.FEATURES[:8]).repeat(3)
+
+    estimator = programs.make_estimator(tmp_path, model_fn)
+    found = list(estimator.predict(input_fn, yield_single_examples=False))
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        graph.seed = 1
+        noise = tf.random.uniform([8])
+        np.testing.assert_array_equal([batch["noise"] for batch in found], [session.run(noise) for _ in range(3)])
+    assert len({batch["looped"].tobytes() for batch in found}) == 3
+    again = estimator.predict(input_fn, yield_single_examples=False)
+    np.testing.assert_array_equal([batch["noise"] for batch in again], [batch["noise"] for batch in found])
+
+
+def test_an_evaluation_begins_with_the_same_random_numbers_each_time(trained):
+    def model_fn(features, labels, mode, params):
+        spec = programs.model_fn(features, labels, mode, params)
+        return spec._replace(loss=spec.loss + tf.random.uniform([]))
+
+    noisy = programs.make_estimator(trained.model_dir, model_fn)
+    losses = [noisy.evaluate(programs.input_fn)["loss"] for _ in range(2)]
+    assert losses[0] == losses[1]
