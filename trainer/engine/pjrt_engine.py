@@ -33,6 +33,7 @@ class PjrtEngine:
     def __init__(self, device_set: pjrt_devices.DeviceSet):
         self._platform = device_set.platform
         self._mesh = pjrt_step.replica_mesh(device_set.devices)
+        logging.info("pjrt engine: %s, one replica on each", device_set)
 
     @property
     def num_replicas(self) -> int:

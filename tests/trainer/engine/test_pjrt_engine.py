@@ -76,6 +76,13 @@ def train(engine, num_steps=4, store=None, first_step=0):
     return store, outputs
 
 
+def test_what_was_found_is_one_log_line(caplog):
+    caplog.set_level("INFO")
+    pjrt_engine.PjrtEngine(pjrt_devices.select("mock:4"))
+    (line,) = [record.getMessage() for record in caplog.records if "pjrt engine" in record.getMessage()]
+    assert line == "pjrt engine: 4 x cpu (cpu), one replica on each"
+
+
 def test_every_engine_trains_alike(engine):
     store, outputs = train(engine)
     expected_store, expected_outputs = train(tf_engine.TfEngine())
