@@ -151,7 +151,7 @@ def _load(store: VariableStore, path: str, names: Mapping[str, str]) -> None:
     if missing:
         raise WarmStartError(f"has no variable {', '.join(missing)}", where=path, remedy=_REMEDY)
     mismatched = [
-        f"{names[name]} has shape {value.shape}, the model's {name} has {tuple(store[name].shape)}"
+        f"{names[name]} has shape {value.shape}, the model's {name} has {tuple(store[name].shape.as_list())}"
         for name, value in values.items()
         if not store[name].shape.is_compatible_with(value.shape)
     ]

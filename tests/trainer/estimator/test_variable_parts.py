@@ -84,3 +84,18 @@ def test_parts_without_an_initializer_begin_with_numbers_for_the_whole(tmp_path)
     first = checkpoints.read(str(tmp_path / "model.ckpt-0"))["weights"]
     limits = [np.sqrt(6 / (num_rows + 100)) for num_rows in (3, 1)]
     assert 0.95 * limits[0] < np.abs(first).max() <= limits[0] < limits[1]
+
+
+def test_shapes_are_told_as_numbers_whatever_dimensions_are(tmp_path):
+    def model_fn(features, labels, mode, params):
+        loss = tf.reduce_sum(v1.get_variable("weights", [5]))
+        return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss))
+
+    programs.make_estimator(tmp_path).train(programs.input_fn, steps=1)
+    other = programs.make_estimator(tmp_path, model_fn)
+    v1.disable_v2_tensorshape()
+    try:
+        with pytest.raises(UserError, match=r"weights has shape \(3,\), the model's weights has \(5,\)"):
+            other.train(programs.input_fn, steps=1)
+    finally:
+        v1.enable_v2_tensorshape()
