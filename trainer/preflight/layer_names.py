@@ -1,9 +1,15 @@
 """Which layer of the model an operation of the compiled program belongs to, read from the name of the traced one."""
 
 import dataclasses
+import re
+from collections.abc import Sequence
 
 # What TensorFlow puts before the names of gradients: tf.gradients, its later calls, and GradientTape.
 _GRADIENT_SCOPES = ("gradients", "gradient_tape")
+
+
+# How JAX calls an argument of the step; the batch has another name.
+_STATE = re.compile(r"state\[(?P<index>\d+)\]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,3 +34,11 @@ def layer_of(op_name: str) -> Layer:
         parts = parts[: ends[0] + 1] if ends else parts
     scopes = parts[:-1] or [parts[0].removesuffix("_grad")] if parts else []
     return Layer("/".join(scopes), is_backward)
+
+
+def of_variable(op_name: str, variable_names: Sequence[str]) -> str:
+    """Returns the name of the variable that `state[3]` stands for, the fourth; any other name as it is."""
+    state = _STATE.fullmatch(op_name)
+    if state is None or int(state["index"]) >= len(variable_names):  # constants come after the variables
+        return op_name
+    return variable_names[int(state["index"])]

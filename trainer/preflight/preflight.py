@@ -208,7 +208,7 @@ class _Inquiry:
             roofline_secs=roofline.secs,
             images_per_sec=(rate.low, rate.high),
             cost=self._cost(rate),
-            largest_operations=largest_operations(compiled),
+            largest_operations=largest_operations(compiled, step.variable_names),
             compile_secs=compiled.figures.compile_secs,
             is_from_cache=compiled.is_from_cache,
         )
@@ -232,11 +232,15 @@ class _Inquiry:
         return Cost((shortest, longest), (shortest * dollars_per_hour, longest * dollars_per_hour))
 
 
-def largest_operations(compiled: compiler.CompiledStep) -> tuple[Operation, ...]:
-    """Returns the operations that move the most bytes through HBM, most first."""
+def largest_operations(compiled: compiler.CompiledStep, variable_names: Sequence[str] = ()) -> tuple[Operation, ...]:
+    """Returns the operations that move the most bytes through HBM, most first.
+
+    What moves a variable alone (`state[3]`, for the compiler) bears the name of that one.
+    """
     by_bytes = sorted(compiled.traffic, key=lambda item: -item.num_bytes)[:NUM_LARGEST_OPERATIONS]
     operations = []
     for item in by_bytes:
-        layer = layer_names.layer_of(item.op_name)
-        operations.append(Operation(layer.name, layer.is_backward, item.op_name, item.name, item.num_bytes))
+        op_name = layer_names.of_variable(item.op_name, variable_names)
+        layer = layer_names.layer_of(op_name)
+        operations.append(Operation(layer.name, layer.is_backward, op_name, item.name, item.num_bytes))
     return tuple(operations)

@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.preflight.layer_names import Layer, layer_of
+from trainer.preflight.layer_names import Layer, layer_of, of_variable
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,10 @@ from trainer.preflight.layer_names import Layer, layer_of
 )
 def test_layer_of(op_name, layer):
     assert layer_of(op_name) == layer
+
+
+@pytest.mark.parametrize(
+    ("op_name", "name"), [("state[1]", "head/bias"), ("state[2]", "state[2]"), ("head/MatMul", "head/MatMul")]
+)
+def test_what_moves_a_variable_bears_its_name(op_name, name):
+    assert of_variable(op_name, ("head/kernel", "head/bias")) == name
