@@ -36,7 +36,7 @@ def sensible_number(place: str) -> int:
 def warm_up() -> None:
     """Starts loading, in another process, what the processes will need; they come from it later."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
-    with _ctrl_c_waits():
+    with ctrl_c_waits():
         forkserver.ensure_running()
 
 
@@ -56,7 +56,7 @@ class ProcessPool:
         for _ in range(number):
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(there,), daemon=True)
-            with _ctrl_c_waits():
+            with ctrl_c_waits():
                 process.start()
             there.close()
             self._processes.append(process)
@@ -93,7 +93,7 @@ class ProcessPool:
 
 
 @contextlib.contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
+def ctrl_c_waits() -> Iterator[None]:
     """Puts off Ctrl-C until the block is done; what is started in the block never gets it.
 
     The standard library's server of processes dies with a stack trace when its client breaks off amid a request, and

@@ -16,7 +16,7 @@ from apache_beam.runners import runner as beam_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.worker import statesampler
 
-from preprocessing import command_line
+from preprocessing import beam_processes, command_line
 from preprocessing.errors import UserError, nearest
 
 DIRECT_RUNNER = "DirectRunner"
@@ -113,9 +113,11 @@ def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions, workplace: Workp
 
 
 def _run_here(pipeline: beam.Pipeline) -> None:
+    beam_processes.register()
     try:
         pipeline.run().wait_until_finish()
     except BaseException:  # Beam makes other errors of Ctrl-C
+        beam_processes.kill_all()
         _stop_samplers()
         raise
 

@@ -171,7 +171,8 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(photos, tmp_path, most_byte
     command = [sys.executable, "-c", program, str(photos), str(target), "--max_bad_fraction=1", *flags]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 2
-    lines = finished.stderr.splitlines()
+    # A slow machine gets to see how far the job is.
+    lines = [line for line in finished.stderr.splitlines() if not line.startswith(("checked ", "written "))]
     if "--num_workers=2" in flags:  # the processes say so too
         assert re.fullmatch(rf"convert: {target}: cannot be written \(.*File too large.*\)", lines[-1])
     else:

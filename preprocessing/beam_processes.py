@@ -1,0 +1,95 @@
+"""Beam's worker processes on this machine (`--num_workers`): Ctrl-C is not for them, and a job that fails ends them.
+
+Beam waits for each to finish what it does. After Ctrl-C that is for ever: it waits for data that nobody sends.
+"""
+
+import contextlib
+import os
+import pathlib
+import signal
+import sys
+import threading
+from typing import Any
+
+import grpc
+from apache_beam.portability import python_urns
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
+
+from preprocessing import process_pool
+
+_started: "list[WorkerProcess]" = []
+
+
+def kill_all() -> None:
+    """Kills the processes that are left of a job that has failed."""
+    while _started:
+        _started.pop().kill()
+
+
+class WorkerProcess(worker_handlers.SubprocessSdkWorkerHandler):
+    """One process, in place of Beam's own class once `register` was called."""
+
+    def __init__(self, command_line: bytes, *arguments: Any):
+        super().__init__(b"exec " + command_line, *arguments)  # or the process would be a shell's
+        self._thread: threading.Thread | None = None
+        self._is_killed = False
+
+    def start_worker(self) -> None:
+        """Starts the process."""
+        from apache_beam.runners.portability import local_job_service  # noqa: PLC0415 - only for several processes
+
+        worker = local_job_service.SubprocessSdkWorker(
+            self._worker_command_line, self.control_address, self.provision_info, self.worker_id
+        )
+        with process_pool.ctrl_c_waits():
+            self._thread = threading.Thread(target=self._run, args=(worker,), name="worker process")
+            self._thread.start()
+            _started.append(self)
+
+    def _run(self, worker: Any) -> None:
+        try:
+            worker.run()
+        except RuntimeError:  # it ended with another status than 0
+            if not self._is_killed:
+                raise
+
+    def close(self) -> None:
+        """Ends the process: at once when an exception ends the job."""
+        if sys.exc_info()[0] is not None:
+            self.kill()
+        super().close()
+
+    def stop_worker(self) -> None:
+        """Waits for the end of the process."""
+        if self._thread is not None:
+            self._thread.join()
+            if self in _started:
+                _started.remove(self)
+
+    def kill(self) -> None:
+        """Kills the process, if it is still there, and waits for its end."""
+        self._is_killed = True
+        _hide_broken_connections()
+        while self._thread is not None and self._thread.is_alive():
+            # The thread may not have started the process yet, or both may have ended meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                children = pathlib.Path(f"/proc/self/task/{self._thread.native_id}/children").read_text()
+                for process_id in children.split():
+                    os.kill(int(process_id), signal.SIGKILL)
+            self._thread.join(timeout=0.1)
+
+
+def _hide_broken_connections() -> None:
+    """Keeps Beam's threads from showing that the connection to a process that was killed is no more."""
+    shown = threading.excepthook
+
+    def show(arguments: threading.ExceptHookArgs) -> None:
+        if not issubclass(arguments.exc_type, grpc.RpcError):
+            shown(arguments)
+
+    threading.excepthook = show
+
+
+def register() -> None:
+    """Has Beam use `WorkerProcess`."""
+    worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(WorkerProcess)
