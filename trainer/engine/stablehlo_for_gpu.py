@@ -2,8 +2,8 @@
 
 TensorFlow's bridge lowers for TPUs. On a GPU some of its forms cost a ResNet-50 training step several percent each
 (docs/models.md): the gradient of max-pooling, which becomes a scatter with atomic additions; that of a ReLU, which
-computes the ReLU once more from its operands where reading its output moves less; and the first convolution, whose
-three channels leave matrix units idle.
+computes the ReLU once more from its operands where reading its output moves less; the first convolution, whose
+three channels leave matrix units idle; and hundreds of small sums over replicas.
 """
 
 import functools
@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxlib.mlir import ir
 
-from trainer.engine import stablehlo, stablehlo_folded_convolution, stablehlo_max_pool
+from trainer.engine import stablehlo, stablehlo_folded_convolution, stablehlo_max_pool, stablehlo_small_sums
 from trainer.engine.stablehlo import Program
 from trainer.engine.stablehlo_folded_convolution import Axis
 from trainer.engine.stablehlo_max_pool import Window
@@ -45,6 +45,7 @@ def _rewrite(module: Any) -> None:
     found = [(rewrite, operation) for operation in operations for matches, rewrite in rewrites if matches(operation)]
     for rewrite, operation in found:
         rewrite(operation)
+    stablehlo_small_sums.gather(module)
 
 
 def _is_relu_mask(operation: Any) -> bool:
