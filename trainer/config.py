@@ -17,6 +17,7 @@ from trainer.errors import UserError, nearest
 
 CONFIG_FILE = "config.json"
 _PRETENDED_REPLICAS = re.compile(r"mock:([1-9]\d*)")
+_REAL_DEVICES = ("", "local", "gpu")
 
 
 def setting(
@@ -163,6 +164,9 @@ class LoopConfig(_Section):
     def __post_init__(self):
         super().__post_init__()
         pretended = _PRETENDED_REPLICAS.fullmatch(self.tpu)
+        if not pretended and self.tpu not in _REAL_DEVICES:
+            remedy = "write local, mock:8 (eight virtual CPU devices), or nothing to take what is here"
+            raise UserError("no such device", where=f"--tpu={self.tpu}", remedy=remedy)
         if pretended:
             for name in ("global_batch_size", "eval_global_batch_size"):
                 _require_multiple(name, getattr(self, name), int(pretended[1]))

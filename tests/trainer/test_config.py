@@ -67,6 +67,9 @@ def test_a_word_that_cannot_be_read_says_why(word, message):
         ("horizontal_flip", 1, "--horizontal_flip: 1 is not true or false"),
         ("global_batch_size", True, "--global_batch_size: True is not a whole number"),
         ("dropblock_groups", (0,), "--dropblock_groups: 0 is out of range"),
+        ("tpu", "banana", "--tpu=banana: no such device; write local, mock:8 (eight virtual CPU devices), or nothing"),
+        ("tpu", "mock", "--tpu=mock: no such device"),
+        ("tpu", "mock:0", "--tpu=mock:0: no such device"),
         ("networc", "resnet50", "--networc: unknown setting; did you mean --network?"),
     ],
 )
