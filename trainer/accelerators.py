@@ -19,9 +19,9 @@ class DeviceChoice:
     master: str
     reason: str
 
-    def __str__(self) -> str:
-        engine = "pjrt" if self.use_tpu else "tf"
-        return f"engine: {engine} ({self.reason})"
+    def describe(self, devices: str) -> str:
+        """Returns one line: the engine, the `devices` that it found (number and kind), and why it was chosen."""
+        return f"engine: {'pjrt' if self.use_tpu else 'tf'}, {devices}, {self.reason}"
 
 
 def found() -> str | None:
@@ -45,16 +45,17 @@ def choose(loop: LoopConfig) -> DeviceChoice:
                 where=f"--engine=tf --tpu={loop.tpu}",
                 remedy="leave one of them out",
             )
-        return DeviceChoice(False, "", "as asked for")
+        return DeviceChoice(False, "", "as --engine=tf asks")
     if loop.engine == "pjrt" or loop.tpu:
-        return DeviceChoice(True, loop.tpu, f"as asked for{f', on {loop.tpu}' if loop.tpu else ''}")
+        asked = f"--tpu={loop.tpu}" if loop.tpu else "--engine=pjrt"
+        return DeviceChoice(True, loop.tpu, f"as {asked} asks")
     return _automatic()
 
 
 def _automatic() -> DeviceChoice:
     accelerator = found()
     if accelerator is None:
-        return DeviceChoice(False, "", "no TPU and no GPU found")
+        return DeviceChoice(False, "", "as no TPU and no GPU was found")
     if importlib.util.find_spec("jax") is None:
-        return DeviceChoice(False, "", f"found a {accelerator}, but JAX is not installed")
-    return DeviceChoice(True, "local" if accelerator == "TPU" else "gpu", f"found a {accelerator}")
+        return DeviceChoice(False, "", f"as JAX is not installed, which the {accelerator} here needs")
+    return DeviceChoice(True, "local" if accelerator == "TPU" else "gpu", f"as a {accelerator} was found")

@@ -18,7 +18,7 @@ from trainer.data import records
 from trainer.data.input_fn import encoded_images, make_input_fn
 from trainer.data.records import DatasetDirectory
 from trainer.errors import UserError
-from trainer.estimator import ModeKeys, RunConfig, TPUConfig, TPUEstimator, checkpoints
+from trainer.estimator import ModeKeys, RunConfig, TPUConfig, TPUEstimator, checkpoints, engine_choice
 from trainer.export import publish, trained_classifier
 from trainer.export.publish import ExportCheck, PublishedExport
 from trainer.export.serving import ServingModule
@@ -124,11 +124,16 @@ def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(path)
 
 
-def make_estimator(experiment: Experiment) -> TPUEstimator:
-    """Returns the estimator of an experiment."""
+def make_estimator(experiment: Experiment, announce: Callable[[str], None] = logging.info) -> TPUEstimator:
+    """Returns the estimator of an experiment; gives `announce` the line that says what runs its steps, and why.
+
+    Raises:
+      UserError: the devices that the configuration asks for are not here.
+    """
     loop = experiment.config.loop
     device = accelerators.choose(loop)
-    logging.info("%s", device)
+    engine = engine_choice.choose(device.use_tpu, device.master)
+    announce(device.describe(_devices_of(device)))
     run_config = RunConfig(
         model_dir=experiment.model_dir,
         master=device.master,
@@ -147,7 +152,17 @@ def make_estimator(experiment: Experiment) -> TPUEstimator:
         eval_batch_size=loop.eval_global_batch_size,
         # Replicas need a size that divides among them; a CPU that checks an export need not hold the batch of a TPU.
         predict_batch_size=loop.eval_global_batch_size if device.use_tpu else _PREDICT_BATCH_SIZE,
+        engine=engine,
     )
+
+
+def _devices_of(choice: accelerators.DeviceChoice) -> str:
+    """Returns the number and kind of the devices, such as `8 x TPU v5 lite (tpu)`, those of all processes."""
+    if not choice.use_tpu:
+        return f"1 x {'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'}"
+    from trainer.engine import pjrt_devices  # noqa: PLC0415 - JAX is an extra that CPU users lack
+
+    return str(pjrt_devices.select(choice.master) if choice.master else pjrt_devices.available())
 
 
 def model_params(experiment: Experiment) -> dict[str, Any]:
@@ -165,6 +180,7 @@ def train_and_evaluate(
     *,
     hooks: Sequence[Any] = (),
     on_evaluation: Callable[[int, Mapping[str, Any]], None] = lambda step, metrics: None,
+    announce: Callable[[str], None] = logging.info,
 ) -> Mapping[str, Any]:
     """Trains from the latest checkpoint (or from nothing) to the end, evaluating every `epochs_per_eval`.
 
@@ -173,18 +189,20 @@ def train_and_evaluate(
       dataset: the opened dataset.
       hooks: `SessionRunHook`s of the training loop.
       on_evaluation: called with the global step and the metrics of each evaluation.
+      announce: called with the line that says what runs the steps, before anything is written.
 
     Returns:
       The metrics of the last evaluation.
 
     Raises:
-      UserError: the model_dir holds another model, a shard is damaged, or the disk is full.
+      UserError: the devices asked for are not here, the model_dir holds another model, a shard is damaged, or the
+        disk is full.
     """
     config = experiment.config
+    estimator = make_estimator(experiment, announce)
     train_input_fn = make_input_fn(dataset, config.input.train_split, ModeKeys.TRAIN, config)
     eval_input_fn = make_input_fn(dataset, config.input.eval_split, ModeKeys.EVAL, config)
     model_directory.claim(experiment.model_dir, experiment.record)
-    estimator = make_estimator(experiment)
     metrics: Mapping[str, Any] = {}
     with _full_disk_told(experiment.model_dir):
         for step in _steps_to_go(experiment):

@@ -1,13 +1,14 @@
 """`tpu-images train DATASET --model_dir=DIR`: trains, or goes on training, and evaluates as it goes."""
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from preprocessing.command_line import CommandParser, file_to_write
-from trainer import accelerators, cloud_environment, config
+from trainer import cloud_environment, config
 from trainer.commands import evaluation_report, summary
 from trainer.commands.arguments import (
     experiment_config,
@@ -39,8 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
     dataset = records.open_dataset(arguments.dataset)
     experiment = experiments.plan(dataset, model_dir, wanted)
-    print(describe_config(wanted))
-    print(accelerators.choose(wanted.loop), flush=True)
+    print(describe_config(wanted), flush=True)
     metrics, speed = _train(experiment, dataset, cloud.tensorboard_dir)
     cloud_environment.report_metrics(cloud, _scalars(metrics), experiment.num_train_steps)
     print("\n" + evaluation_report.text(metrics, experiment.record.class_names))
@@ -90,7 +90,13 @@ def _train(
         for watcher in watchers:
             stack.callback(watcher.close)
         stack.enter_context(alone_in(experiment.model_dir))
-        metrics = experiments.train_and_evaluate(experiment, dataset, hooks=watchers, on_evaluation=show_evaluation)
+        metrics = experiments.train_and_evaluate(
+            experiment,
+            dataset,
+            hooks=watchers,
+            on_evaluation=show_evaluation,
+            announce=functools.partial(print, flush=True),
+        )
     return metrics, {
         "elapsed_secs": time.monotonic() - started_secs,
         "images_per_sec": progress.mean_images_per_sec,
