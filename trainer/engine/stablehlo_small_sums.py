@@ -17,17 +17,15 @@ from trainer.engine import stablehlo
 
 # Larger ones are worth their own transfer, which goes on while gradients of earlier layers are computed.
 _LARGEST_NUM_BYTES = 64 * 1024
+_SUM = "stablehlo.all_reduce"
 
 
 def gather(module: Any) -> None:
     """Replaces sums over the same replicas that do not depend on each other by one; the same numbers are added."""
-    blocks = [block for operation in stablehlo.operations(module.operation) for block in _blocks(operation)]
-    for block in blocks:
+    # Those of the sums themselves are not looked into: they go with the sum.
+    holders = [one for one in stablehlo.operations(module.operation) if one.name != _SUM]
+    for block in [block for one in holders for region in one.regions for block in region.blocks]:
         _gather_in(block)
-
-
-def _blocks(operation: Any) -> Iterator[Any]:
-    return (block for region in operation.regions for block in region.blocks)
 
 
 def _gather_in(block: Any) -> None:
@@ -46,7 +44,7 @@ def _gather_in(block: Any) -> None:
 
 
 def _is_small_sum(operation: Any) -> bool:
-    if operation.name != "stablehlo.all_reduce" or len(operation.operands) != 1:
+    if operation.name != _SUM or len(operation.operands) != 1:
         return False
     (block,) = operation.regions[0].blocks
     if [inner.operation.name for inner in block.operations] != ["stablehlo.add", "stablehlo.return"]:

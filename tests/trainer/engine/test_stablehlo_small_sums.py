@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -102,3 +106,31 @@ def test_sums_in_a_loop(num_steps):
     before, after, shapes = gathered(step)
     assert set(shapes) == {(12,)}
     assert_same(before, after)
+
+
+GATHER_TWO = """
+from jax.interpreters import mlir as jax_mlir
+from jaxlib.mlir import ir
+from trainer.engine import stablehlo_small_sums
+SUM = '''"stablehlo.all_reduce"(%value) ({
+  ^bb0(%x: tensor<f32>, %y: tensor<f32>):
+    %sum = stablehlo.add %x, %y : tensor<f32>
+    stablehlo.return %sum : tensor<f32>
+  }) {replica_groups = dense<[[0, 1]]> : tensor<1x2xi64>} : (tensor<4xf32>) -> tensor<4xf32>
+'''
+TYPES = "tensor<4xf32>, tensor<4xf32>"
+with jax_mlir.make_ir_context(), ir.Location.unknown():
+    module = ir.Module.parse(
+        f"func.func @main(%value: tensor<4xf32>) -> ({TYPES}) {{ %a = {SUM} %b = {SUM} return %a, %b : {TYPES} }}"
+    )
+    stablehlo_small_sums.gather(module)
+    print(str(module).count("all_reduce"))
+"""
+
+
+def test_what_is_gone_is_not_read():
+    """What MLIR frees is overwritten here at once: reading it ends the process."""
+    environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0", "MALLOC_PERTURB_": "165"}
+    command = [sys.executable, "-c", GATHER_TWO]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "1\n"
