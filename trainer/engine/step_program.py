@@ -256,9 +256,7 @@ def _draws_random_numbers(graph: tf.Graph) -> bool:
 
 def _graph_variable_scope() -> Any:
     scope = tf.compat.v1.get_variable_scope()
-    return tf.compat.v1.variable_scope(
-        scope, reuse=tf.compat.v1.AUTO_REUSE, use_resource=True, initializer=scope.initializer or _first_value
-    )
+    return tf.compat.v1.variable_scope(scope, use_resource=True, initializer=scope.initializer or _first_value)
 
 
 def _first_value(shape: Any, dtype: tf.DType = tf.float32, partition_info: Any = None) -> tf.Tensor:

@@ -16,6 +16,8 @@ GLOBAL_STEP_NAME = "global_step"
 # Where `tf.compat.v1.train` looks for the step's value.
 _GLOBAL_STEP_READ_COLLECTION = "global_step_read_op_cache"
 _RUNS_READ_COLLECTION = "runs_read"
+# No program has a variable or a scope of this name.
+_RUNS_NAME = "trainer.runs"
 _LOCAL = tf.compat.v1.GraphKeys.LOCAL_VARIABLES
 _LOCAL_COLLECTIONS = frozenset({_LOCAL, tf.compat.v1.GraphKeys.METRIC_VARIABLES})
 
@@ -28,6 +30,7 @@ class _VariableOp:
     device: str
     type: str = "VarHandleOp"
     graph: None = None
+    traceback: tuple[()] = ()  # `get_variable` tells it of a name that is taken; an earlier trace made the variable
 
 
 class StoredVariable(resource_variable_ops.UninitializedVariable):
@@ -197,7 +200,7 @@ def run_before(graph: tf.Graph) -> tf.Tensor:
 def count_runs(graph: tf.Graph) -> tf.Variable:
     """Lets `graph`, the default graph, count its runs in a local variable, which the caller increments; returns it."""
     runs = tf.compat.v1.get_variable(
-        "runs", [], tf.int64, tf.compat.v1.zeros_initializer(), trainable=False, collections=[_LOCAL]
+        _RUNS_NAME, [], tf.int64, tf.compat.v1.zeros_initializer(), trainable=False, collections=[_LOCAL]
     )
     graph.add_to_collection(_RUNS_READ_COLLECTION, runs.read_value() + 0)
     return runs

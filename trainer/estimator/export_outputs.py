@@ -23,8 +23,8 @@ _SINGLE_OUTPUT = "output"
 
 
 @dataclasses.dataclass(frozen=True)
-class ServingInputReceiver:
-    """What a serving_input_receiver_fn returns.
+class TensorServingInputReceiver:
+    """What a serving_input_receiver_fn returns for a model_fn that takes a lone tensor as it is.
 
     Fields:
       features: what the model_fn gets: a tensor, or a mapping of tensors.
@@ -38,9 +38,9 @@ class ServingInputReceiver:
 
     def __post_init__(self):
         if self.features is None:
-            raise ValueError("features must be defined in ServingInputReceiver")
+            raise ValueError(f"features must be defined in {type(self).__name__}")
         if self.receiver_tensors is None:
-            raise ValueError("receiver_tensors must be defined in ServingInputReceiver")
+            raise ValueError(f"receiver_tensors must be defined in {type(self).__name__}")
         object.__setattr__(self, "receiver_tensors", _named(self.receiver_tensors, _SINGLE_RECEIVER))
         for name, tensor in self.receiver_tensors.items():
             if not isinstance(tensor, (tf.Tensor, tf.SparseTensor)):
@@ -52,7 +52,13 @@ class ServingInputReceiver:
             raise ValueError(f"receiver_tensors_alternatives must be a dict, got {type(alternatives).__name__}")
 
 
-TensorServingInputReceiver = ServingInputReceiver
+@dataclasses.dataclass(frozen=True)
+class ServingInputReceiver(TensorServingInputReceiver):
+    """What a serving_input_receiver_fn returns: the model_fn gets `{"feature": tensor}` for a lone tensor."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "features", _named(self.features, _SINGLE_FEATURE))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +81,7 @@ class SupervisedInputReceiver:
         object.__setattr__(self, "receiver_tensors", _named(self.receiver_tensors, _SINGLE_RECEIVER))
 
 
-InputReceiver = ServingInputReceiver | SupervisedInputReceiver
+InputReceiver = TensorServingInputReceiver | SupervisedInputReceiver
 
 
 @dataclasses.dataclass(frozen=True)

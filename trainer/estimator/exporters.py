@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from trainer.estimator.export_outputs import ServingInputReceiver
+from trainer.estimator.export_outputs import TensorServingInputReceiver
 
-ServingInputReceiverFn = Callable[[], ServingInputReceiver]
+ServingInputReceiverFn = Callable[[], TensorServingInputReceiver]
 # (best_eval_result, current_eval_result) -> bool, both passed by these names.
 CompareFn = Callable[..., bool]
 

@@ -77,7 +77,7 @@ def train(engine, num_steps=4, store=None, first_step=0):
 
 
 def test_what_was_found_is_one_log_line(caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     pjrt_engine.PjrtEngine(pjrt_devices.select("mock:4"))
     (line,) = [record.getMessage() for record in caplog.records if "pjrt engine" in record.getMessage()]
     assert line == "pjrt engine: 4 x cpu (cpu), one replica on each"

@@ -20,7 +20,9 @@ def input_fn(mode, params):
 
 
 def predicted(features):
-    weights = v1.get_variable("weights", [3], initializer=v1.zeros_initializer())
+    """Tests call it beside `model_fn`, for the same weights."""
+    with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
+        weights = v1.get_variable("weights", [3], initializer=v1.zeros_initializer())
     return tf.linalg.matvec(features, weights)
 
 

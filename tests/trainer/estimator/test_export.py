@@ -16,7 +16,7 @@ from trainer.estimator import (
     export_estimator_savedmodel,
     export_outputs,
 )
-from trainer.estimator.export_outputs import ServingInputReceiver
+from trainer.estimator.export_outputs import TensorServingInputReceiver
 
 from . import programs
 
@@ -26,7 +26,7 @@ BATCH = programs.FEATURES[:3]
 
 def receiver_of_features():
     features = v1.placeholder(tf.float32, [None, 3], name="features")
-    return ServingInputReceiver(features, {"x": features})
+    return TensorServingInputReceiver(features, {"x": features})
 
 
 @pytest.fixture(name="trained")
@@ -108,7 +108,7 @@ def test_a_value_that_was_closed_over_is_exported(trained, tmp_path):
 
     def shifted():
         receiver = receiver_of_features()
-        return ServingInputReceiver(receiver.features + offset, receiver.receiver_tensors)
+        return TensorServingInputReceiver(receiver.features + offset, receiver.receiver_tensors)
 
     export_dir = trained.export_saved_model(str(tmp_path / "export"), shifted)
     found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH))
@@ -150,7 +150,7 @@ def test_examples_may_be_parsed_and_features_fed_raw(trained, tmp_path):
     def parsing():
         spec = {"x": tf.io.FixedLenFeature([3], tf.float32)}
         receiver = export_outputs.build_parsing_serving_input_receiver_fn(spec)()
-        return ServingInputReceiver(
+        return TensorServingInputReceiver(
             receiver.features["x"], receiver.receiver_tensors, {"raw": {"x": receiver.features["x"]}}
         )
 
@@ -255,7 +255,7 @@ def test_a_model_fn_that_wraps_its_inference_for_a_tpu_is_exported_as_it_is(tmp_
 
     def receiver_fn():
         features = {"x": v1.placeholder(tf.float32, [None, 3])}
-        return ServingInputReceiver(features, features)
+        return TensorServingInputReceiver(features, features)
 
     version = ExportSavedModelApiVersion.V2
     estimator = programs.make_estimator(tmp_path, model_fn, export_saved_model_api_version=version)
@@ -269,7 +269,7 @@ def test_a_placeholder_keeps_its_default_value(trained, tmp_path):
     def scaled():
         features = v1.placeholder(tf.float32, [None, 3], name="features")
         scale = v1.placeholder_with_default(2.0, [], name="scale")
-        return ServingInputReceiver(features * scale, {"x": features, "scale": scale})
+        return TensorServingInputReceiver(features * scale, {"x": features, "scale": scale})
 
     export_dir = trained.export_saved_model(str(tmp_path / "export"), scaled)
     found = tf.saved_model.load(export_dir).signatures["serving_default"](x=tf.constant(BATCH), scale=tf.constant(3.0))

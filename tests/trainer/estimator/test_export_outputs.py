@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.estimator import ModeKeys, TPUEstimatorSpec, export_outputs
-from trainer.estimator.export_outputs import ServingInputReceiver, SupervisedInputReceiver
+from trainer.estimator.export_outputs import ServingInputReceiver, SupervisedInputReceiver, TensorServingInputReceiver
 
 from . import programs
 
@@ -15,14 +15,14 @@ BATCH = programs.FEATURES[:3]
 
 def receiver_of_features():
     features = v1.placeholder(tf.float32, [None, 3], name="features")
-    return ServingInputReceiver(features, {"x": features})
+    return TensorServingInputReceiver(features, {"x": features})
 
 
 def receiver_of_examples():
     spec = {"x": tf.io.FixedLenFeature([3], tf.float32)}
     receiver = export_outputs.build_parsing_serving_input_receiver_fn(spec)()
     features = receiver.features["x"]
-    return ServingInputReceiver(features, receiver.receiver_tensors, {"raw": features})
+    return TensorServingInputReceiver(features, receiver.receiver_tensors, {"raw": features})
 
 
 def serialised(row):
@@ -60,6 +60,13 @@ def test_outputs_of_each_kind(tmp_path):
     ).signatures
     outputs = {name: set(function.structured_outputs) for name, function in signatures.items()}
     assert outputs == {"serving_default": {"outputs"}, "classes": {"scores", "classes"}, "any": {"output"}}
+
+
+@pytest.mark.parametrize(
+    ("make", "features"), [(ServingInputReceiver, {"feature": 7}), (TensorServingInputReceiver, 7)]
+)
+def test_a_lone_tensor_reaches_the_model_fn_under_a_name_unless_it_is_asked_for_as_it_is(make, features):
+    assert make(7, tf.constant(1)).features == features
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainer.errors import UserError
 from trainer.estimator import EstimatorSpec, ModeKeys, TPUEstimatorSpec
-from trainer.estimator.export_outputs import ServingInputReceiver, SupervisedInputReceiver
+from trainer.estimator.export_outputs import SupervisedInputReceiver, TensorServingInputReceiver
 
 from . import programs
 
@@ -54,7 +54,7 @@ def of_words(params):
 def receiver_of_words(lookup):
     def serving_input_receiver_fn():
         words = v1.placeholder(tf.string, [None], name="words")
-        return ServingInputReceiver(lookup(words), {"words": words})
+        return TensorServingInputReceiver(lookup(words), {"words": words})
 
     return serving_input_receiver_fn
 

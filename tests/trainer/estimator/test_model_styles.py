@@ -240,6 +240,16 @@ def test_only_the_weights_of_the_branch_that_trains_are_trainable(tmp_path):
     np.testing.assert_array_equal(np.sign(values["shared/weights"][:2]), [1, -1])
 
 
+def test_a_name_that_is_taken_is_refused_outside_a_scope_that_reuses(tmp_path):
+    def model_fn(features, labels, mode, params):
+        spec = programs.model_fn(features, labels, mode, params)
+        v1.get_variable("weights", [3])
+        return spec
+
+    with pytest.raises(ValueError, match="Variable weights already exists, disallowed"):
+        programs.make_estimator(tmp_path, model_fn).train(programs.input_fn, max_steps=1)
+
+
 @pytest.mark.skipif("TF_USE_LEGACY_KERAS" in os.environ, reason="tests TensorFlow as it is by default")
 def test_layers_of_tensorflow_1_without_keras_2_say_what_to_do(tmp_path):
     def model_fn(features, labels, mode, params):
@@ -271,9 +281,11 @@ def test_an_assignment_in_a_branch_runs_if_the_branch_returns_it(tmp_path, branc
     assert estimator.get_variable_value("counter") == count
 
 
-def test_a_sequential_of_keras_2_names_its_variables_as_in_a_graph(tmp_path):
+@pytest.mark.parametrize("wrapped", [lambda call: call, tf.function], ids=["as it is", "in a function"])
+def test_a_sequential_of_keras_2_names_its_variables_as_in_a_graph(tmp_path, wrapped):
     def model_fn(features, labels, mode, params):
-        model = tf_keras.Sequential([tf_keras.layers.Dense(2), tf_keras.Sequential([tf_keras.layers.Dense(1)])])
+        layers = [tf_keras.layers.Dense(2), tf_keras.Sequential([tf_keras.layers.Dense(1)])]
+        model = wrapped(tf_keras.Sequential(layers))
         loss = tf.reduce_mean((model(features)[:, 0] - labels) ** 2)
         return TPUEstimatorSpec(mode, loss=loss, train_op=programs.minimize(loss) if mode == ModeKeys.TRAIN else None)
 

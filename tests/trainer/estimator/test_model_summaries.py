@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.estimator import BestExporter, ModeKeys, TPUEstimatorSpec
-from trainer.estimator.export_outputs import ServingInputReceiver
+from trainer.estimator.export_outputs import TensorServingInputReceiver
 
 from . import programs
 
@@ -90,7 +90,7 @@ def showing_model_fn(features, labels, mode, params):
 
 def receiver_fn():
     features = v1.placeholder(tf.float32, [None, 3])
-    return ServingInputReceiver(features, {"x": features})
+    return TensorServingInputReceiver(features, {"x": features})
 
 
 def test_images_and_arrays_of_an_evaluation_reach_the_events(tmp_path, caplog):

@@ -228,3 +228,16 @@ def test_an_evaluation_begins_with_the_same_random_numbers_each_time(trained):
     noisy = programs.make_estimator(trained.model_dir, model_fn)
     losses = [noisy.evaluate(programs.input_fn)["loss"] for _ in range(2)]
     assert losses[0] == losses[1]
+
+
+def test_a_program_may_call_a_variable_what_it_likes(tmp_path):
+    """What counts the runs of a prediction has a name of its own."""
+
+    def model_fn(features, labels, mode, params):
+        spec = programs.model_fn(features, labels, mode, params)
+        runs = v1.get_variable("runs", [3], initializer=v1.zeros_initializer())
+        return spec._replace(predictions=features + runs) if mode == ModeKeys.PREDICT else spec
+
+    estimator = programs.make_estimator(tmp_path, model_fn)
+    estimator.train(programs.input_fn, max_steps=1)
+    np.testing.assert_array_equal(list(estimator.predict(programs.input_fn)), programs.FEATURES)

@@ -21,7 +21,7 @@ from trainer.estimator import (
     exporters,
     train_and_evaluate,
 )
-from trainer.estimator.export_outputs import ServingInputReceiver
+from trainer.estimator.export_outputs import TensorServingInputReceiver
 from trainer.estimator.train_and_evaluate import EvaluationRounds
 
 from . import programs
@@ -31,7 +31,7 @@ v1 = tf.compat.v1
 
 def receiver_fn():
     features = v1.placeholder(tf.float32, [None, 3])
-    return ServingInputReceiver(features, {"x": features})
+    return TensorServingInputReceiver(features, {"x": features})
 
 
 def run(model_dir, *exporter_list, max_steps=8, model_fn=programs.model_fn, **spec):

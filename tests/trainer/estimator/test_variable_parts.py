@@ -57,7 +57,7 @@ def test_parts_are_one_value_in_an_export_too(tmp_path):
 
     def receiver_of_x():
         receiver = receiver_fn()
-        return export_outputs.ServingInputReceiver(receiver.features["x"], receiver.receiver_tensors)
+        return export_outputs.TensorServingInputReceiver(receiver.features["x"], receiver.receiver_tensors)
 
     export_dir = estimator.export_saved_model(str(tmp_path / "export"), receiver_of_x)
     weights = estimator.get_variable_value("weights")

@@ -66,7 +66,7 @@ def test_a_saved_model_is_a_warm_start(trained, tmp_path):
 
     def serving_input_receiver_fn():
         placeholder = tensor_receiver_fn()
-        return export_outputs.ServingInputReceiver(placeholder, placeholder)
+        return export_outputs.TensorServingInputReceiver(placeholder, placeholder)
 
     export_dir = trained.export_saved_model(str(tmp_path / "export"), serving_input_receiver_fn)
     found = first_values(tmp_path, export_dir)
