@@ -24,7 +24,16 @@ def as_in_graphs() -> None:
 
     @functools.wraps(become_functional)
     def unless_in_a_step(self: Any, *arguments: Any, **options: Any) -> None:
-        if not isinstance(tf.compat.v1.get_default_graph(), StepGraph):
+        if not _is_in_a_step():
             become_functional(self, *arguments, **options)
 
     Sequential._build_graph_network_for_inferred_shape = unless_in_a_step
+
+
+def _is_in_a_step() -> bool:
+    """Returns whether the default graph is that of a step, or of a branch, loop or function in one."""
+    graph = tf.compat.v1.get_default_graph()
+    while not isinstance(graph, StepGraph):
+        if (graph := getattr(graph, "outer_graph", None)) is None:
+            return False
+    return True
