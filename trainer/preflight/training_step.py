@@ -53,7 +53,10 @@ class TrainingStep:
 
     def _call(self, features: Any, labels: Any, mode: str, deployment: Deployment) -> Any:
         params = parameters.injected(
-            self.params, batch_size=deployment.model_batch_size(mode), context=deployment.model_context(mode)
+            self.params,
+            batch_size=deployment.model_batch_size(mode),
+            use_tpu=True,
+            context=deployment.model_context(mode),
         )
         return calls.model_fn(self.model_fn, features, labels, mode, params=params)
 

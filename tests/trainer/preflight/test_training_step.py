@@ -77,7 +77,7 @@ def test_params_are_those_of_tpu_estimator(training_step):
         return training_step.model_fn(features, labels, mode, params)
 
     dataclasses.replace(training_step, model_fn=model_fn).lower(per_replica_batch_size=8, num_replicas=4)
-    assert (seen["batch_size"], seen["width"], seen["context"].num_replicas) == (8, 256, 4)
+    assert (seen["batch_size"], seen["width"], seen["use_tpu"], seen["context"].num_replicas) == (8, 256, True, 4)
     assert set(training_step.params) == {"width"}, "the caller's params are left alone"
 
 

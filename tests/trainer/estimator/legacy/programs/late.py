@@ -117,6 +117,8 @@ def metric_fn(labels, logits):
 def model_fn(features, labels, mode, params):
     training = mode == tf_estimator.ModeKeys.TRAIN
     tf.keras.backend.set_learning_phase(training)
+    if isinstance(features, dict):
+        features = features["feature"]
     if mode == tf_estimator.ModeKeys.PREDICT:
         logits = logits_of(features, training)
         predictions = {"probabilities": tf.nn.softmax(logits, name="softmax_tensor")}
