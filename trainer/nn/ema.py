@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.nn import variable_scope
+
 SUFFIX = "ExponentialMovingAverage"
 
 
@@ -25,8 +27,9 @@ class MovingAverages:
         step = tf.cast(step, tf.float32)
         rate = 1.0 - tf.minimum(self._decay, step / (9.0 + step))
         for variable in variables:
-            average = self._average_of(variable)
-            average.assign_sub(rate * (average - variable))
+            with variable_scope.of(variable):
+                average = self._average_of(variable)
+                average.assign_sub(rate * (average - variable))
 
     def _average_of(self, variable: tf.Variable) -> tf.Variable:
         key = variable.ref()

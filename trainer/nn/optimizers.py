@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.nn import cross_replica
+from trainer.nn import cross_replica, variable_scope
 
 
 class Optimizer:
@@ -36,11 +36,12 @@ class Optimizer:
         unused = [variable.name for gradient, variable in zip(gradients, variables, strict=True) if gradient is None]
         if unused:
             raise ValueError(f"the loss does not depend on {', '.join(unused)}")
-        gradients = cross_replica.mean_over_replicas(gradients)
+        gradients = [_mean_gradient(*pair) for pair in zip(gradients, variables, strict=True)]
         if self._clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
         for gradient, variable in zip(gradients, variables, strict=True):
-            self._update(variable, tf.cast(gradient, variable.dtype), learning_rate)
+            with variable_scope.of(variable):
+                self._update(variable, tf.cast(gradient, variable.dtype), learning_rate)
 
     def _update(self, variable: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor | float) -> None:
         raise NotImplementedError
@@ -55,6 +56,12 @@ class Optimizer:
             full_name = f"{variable.name.partition(':')[0]}/{name}"
             self._slots[key] = _zero_variable(full_name, variable.shape, variable.dtype)
         return self._slots[key]
+
+
+def _mean_gradient(gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
+    with variable_scope.of(variable):
+        (mean,) = cross_replica.mean_over_replicas([gradient])
+    return mean
 
 
 def _zero_variable(name: str, shape: tf.TensorShape, dtype: tf.DType) -> tf.Variable:

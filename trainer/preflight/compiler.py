@@ -23,7 +23,7 @@ from trainer.errors import UserError
 from trainer.preflight import compile_worker, hlo
 
 # Raised when what is stored, or how it is counted, changes.
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 _POLL_INTERVAL_SECS = 0.5
 # The compiler says so before it places anything, or, where the program nearly fits, after.
 _OUT_OF_MEMORY = re.compile(

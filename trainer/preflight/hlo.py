@@ -143,7 +143,7 @@ def _instruction_traffic(
     return Traffic(
         name=instruction.name,
         opcode=instruction.opcode,
-        op_name=_origin(instructions, instruction),
+        op_name=_traced_name(instructions, instruction),
         read_bytes=_hbm_bytes(operands) * num_executions,
         written_bytes=_hbm_bytes(results) * num_executions,
     )
@@ -151,6 +151,18 @@ def _instruction_traffic(
 
 def _results_of(instructions: Mapping[str, Instruction], names: Iterable[str]) -> Iterator[ArrayType]:
     return (array for name in names for array in instructions[name].results)
+
+
+def _traced_name(instructions: Mapping[str, Instruction], instruction: Instruction) -> str:
+    """Returns the traced operation; of sums over replicas that the compiler made one of, how many tensors they sum.
+
+    It gives them the name of one, whose layer has little to do with what they move.
+    """
+    name = _origin(instructions, instruction)
+    num_tensors = len(instruction.operand_names)
+    if instruction.opcode.startswith("all-reduce") and num_tensors > 1:
+        return f"{num_tensors} tensors/{name.rpartition('/')[2]}"
+    return name
 
 
 def _origin(instructions: Mapping[str, Instruction], instruction: Instruction) -> str:

@@ -1,3 +1,5 @@
+import collections
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,6 +8,7 @@ import tf_keras
 from trainer.engine import pjrt_devices, pjrt_engine, step_program, variables
 from trainer.engine.effects import Effects
 from trainer.engine.step_program import StepResult
+from trainer.nn.ema import MovingAverages
 from trainer.nn.optimizers import LARS, SGD, AdamW
 
 GENERATOR = np.random.default_rng(0)
@@ -109,6 +112,28 @@ def test_slots_are_named_after_their_variable():
     slots = set(store.saved) - set(store.trainable) - {"global_step"}
     names = [f"dense/{name}/{slot}" for name in ("bias", "gamma") for slot in ("momentum", "adam_mean")]
     assert slots >= {*names, "dense/bias/adam_mean_of_squares", "adam/num_updates"}
+
+
+@pytest.mark.parametrize("optimizer_type", [SGD, LARS, AdamW])
+def test_operations_of_an_update_are_named_after_their_variable(optimizer_type):
+    """`preflight` and profiles show by it which layer they are of."""
+
+    def step(gradients):
+        weights = [tf.Variable(lambda: tf.zeros([2, 2]), name=f"{layer}/kernel") for layer in ("stem", "head")]
+        with tf.name_scope("training"):
+            optimizer_type(weight_decay=0.1).apply(gradients, weights, 0.1)
+            MovingAverages(0.9).update(weights, 3)
+        return StepResult(effects=Effects.LOOSE)
+
+    store = variables.VariableStore()
+    program = step_program.trace_step(step, [tf.TensorSpec([2, 2])] * 2, store, pjrt_engine.replica_context(2))
+    by_type = collections.defaultdict(set)
+    for operation in program.concrete_function.graph.get_operations():
+        by_type[operation.type].add(operation.name.rpartition("/")[0])
+    assert by_type["XlaAllReduce"] == by_type["AssignSubVariableOp"] == {"stem/kernel", "head/kernel"}
+    assert {"stem/kernel", "head/kernel"} == by_type["AssignVariableOp"]
+    saved = {name for name in store.saved if name.startswith("stem/")}
+    assert saved >= {"stem/kernel", "stem/kernel/ExponentialMovingAverage"}
 
 
 def test_a_variable_that_the_loss_ignores_is_named():

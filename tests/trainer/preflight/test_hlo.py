@@ -56,6 +56,17 @@ def test_an_operation_that_writes_to_hbm_asynchronously_counts_its_destination()
     assert (only.read_bytes, only.written_bytes) == (0, 32)
 
 
+def test_a_sum_of_many_tensors_does_not_bear_the_name_of_one():
+    module = """ENTRY %main (x: f32[8], y: f32[4]) -> (f32[8], f32[4]) {
+  %x = f32[8]{0:T(128)} parameter(0)
+  %y = f32[4]{0:T(128)} parameter(1)
+  %one = f32[4]{0:T(128)} all-reduce(%y), to_apply=%add, metadata={op_name="head/bias/XlaAllReduce"}
+  ROOT %both = (f32[8]{0}, f32[4]{0}) all-reduce(%x, %one), to_apply=%add, metadata={op_name="stem/kernel/XlaAllReduce"}
+}
+"""
+    assert [item.op_name for item in hlo.hbm_traffic(module)] == ["head/bias/XlaAllReduce", "2 tensors/XlaAllReduce"]
+
+
 def test_text_without_an_entry_is_refused():
     with pytest.raises(ValueError, match="no ENTRY"):
         hlo.hbm_traffic("HloModule empty\n")
