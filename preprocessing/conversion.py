@@ -73,7 +73,7 @@ def _run_job(staging: str, options: ConvertOptions, source: Source, runner_optio
         workplace = runner.Workplace(options.input, options.output, pathlib.Path(work_dir))
         job = runner.create_pipeline(runner_options, workplace)
         progress_folder = work_dir if runner_options.is_local else ""
-        is_alone = runner_options.is_local and runner_options.num_workers == 1
+        is_alone = runner_options.is_local and runner.is_one_process(job)
         num_processes = process_pool.sensible_number(options.input) if is_alone else 0
         pipeline.build(job, source, options, pipeline.Places(staging, progress_folder, num_processes))
         with progress.shown(progress_folder) if progress_folder else contextlib.nullcontext():

@@ -21,6 +21,7 @@ from preprocessing.errors import UserError, nearest
 
 DIRECT_RUNNER = "DirectRunner"
 DATAFLOW_RUNNER = "DataflowRunner"
+_MULTI_PROCESSING = "multi_processing"
 _LOCAL_RUNNERS = (DIRECT_RUNNER, "FnApiRunner", "BundleBasedDirectRunner")
 _RUNNERS = (*_LOCAL_RUNNERS, DATAFLOW_RUNNER, "FlinkRunner", "SparkRunner", "PortableRunner", "PrismRunner")
 
@@ -94,6 +95,11 @@ def _temporary_files_in(folder: pathlib.Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
+def is_one_process(pipeline: beam.Pipeline) -> bool:
+    """Whether a runner of this machine runs all steps in this process; Beam's own flags may say so, too."""
+    return pipeline.options.view_as(pipeline_options.DirectOptions).direct_running_mode != _MULTI_PROCESSING
+
+
 def run_to_end(pipeline: beam.Pipeline, options: RunnerOptions, workplace: Workplace) -> None:
     """Runs a job and waits for its end; raises UserError when it fails for a reason that is the user's to mend."""
     if options.name == DATAFLOW_RUNNER:
@@ -162,7 +168,7 @@ def _worker_flags(options: RunnerOptions) -> list[str]:
         return []
     if not options.is_local:
         return [f"--num_workers={options.num_workers}"]
-    return [f"--direct_num_workers={options.num_workers}", "--direct_running_mode=multi_processing"]
+    return [f"--direct_num_workers={options.num_workers}", f"--direct_running_mode={_MULTI_PROCESSING}"]
 
 
 def _dataflow() -> types.ModuleType:

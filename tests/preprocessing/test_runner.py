@@ -50,3 +50,17 @@ def test_ctrl_c_amid_the_start_of_a_thread_of_beams_leaves_none_that_keeps_the_p
         if not thread.daemon:
             thread.join(timeout=30)
             assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("options", "is_one"),
+    [
+        (runner.RunnerOptions(), True),
+        (runner.RunnerOptions(num_workers=2), False),
+        (runner.RunnerOptions(flags=("--direct_running_mode=multi_processing",)), False),
+        (runner.RunnerOptions(num_workers=2, flags=("--direct_running_mode=in_memory",)), True),
+    ],
+)
+def test_processes_of_beams_have_none_beside_them_which_they_would_leave_when_killed(tmp_path, options, is_one):
+    pipeline = runner.create_pipeline(options, runner.Workplace("photos", "dataset", tmp_path))
+    assert runner.is_one_process(pipeline) == is_one
