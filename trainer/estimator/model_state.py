@@ -125,9 +125,8 @@ class ModelState:
         self.changed()
         self._load(origin, names)
         if not put_back:
+            # Not `_source`: the checkpoint may have more, such as what only training makes variables for.
             self._held = origin, names
-            is_whole = _keeps_names(names) and set(names) >= set(self._store.saved)
-            self._source = origin if is_whole and isinstance(origin, str) else None
         try:
             yield
         finally:

@@ -71,6 +71,18 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
         np.testing.assert_array_equal(found[name], value)
 
 
+@pytest.mark.parametrize("look", [lambda one: one.evaluate(once), lambda one: list(one.predict(once))])
+def test_who_looks_at_a_checkpoint_first_trains_on_with_all_of_it(tmp_path, look):
+    """Only training has the optimizer's variables: what an evaluation has loaded is not the whole checkpoint."""
+    for name in ("looked", "not"):
+        programs.make_estimator(tmp_path / name).train(programs.input_fn, max_steps=3)
+    looked, other = (programs.make_estimator(tmp_path / name) for name in ("looked", "not"))
+    look(looked)
+    expected, found = (final_values(one.train(programs.input_fn, max_steps=6)) for one in (other, looked))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
 @pytest.mark.parametrize(
     "pipeline",
     [
