@@ -23,6 +23,7 @@ readonly CURL=(curl --silent --show-error --fail --max-time 60)
 
 log=$(mktemp)
 stop_reason=
+is_told_to_stop=
 
 say() { echo "tpu-images: $*" | tee -a "$log"; }
 
@@ -71,10 +72,13 @@ notice() {
 }
 
 stop_trainer() { # REASON
-  [[ -n $stop_reason ]] && return
-  stop_reason=$1
-  say "stopping the trainer: $stop_reason"
-  docker kill --signal TERM "$CONTAINER" >/dev/null
+  [[ -n $is_told_to_stop ]] && return
+  if [[ -z $stop_reason ]]; then
+    stop_reason=$1
+    say "stopping the trainer: $stop_reason"
+  fi
+  # Fails while the image is still being fetched; the next turn of watch_trainer tries again.
+  docker kill --signal TERM "$CONTAINER" >/dev/null 2>&1 && is_told_to_stop=yes
 }
 
 log_in_to_registry() { # IMAGE
@@ -101,7 +105,9 @@ watch_trainer() { # MAX_SECONDS LOG_PATH
   local reason next_upload=$LOG_UPLOAD_SECS
   SECONDS=0
   while kill -0 "$trainer" 2>/dev/null; do
-    if reason=$(notice); then
+    if [[ -n $stop_reason ]]; then
+      stop_trainer "$stop_reason"
+    elif reason=$(notice); then
       stop_trainer "$reason"
     elif ((SECONDS > $1)); then
       stop_trainer 'out of time'

@@ -28,14 +28,20 @@ SHELLCHECK = shutil.which("shellcheck")
 SCRIPT = pathlib.Path(tpu_vm_request.__file__).with_name("tpu_vm_startup.sh")
 
 DOCKER = f"""#!{sys.executable}
-import os, pathlib, signal, sys
+import os, pathlib, signal, sys, time
 pid_file = pathlib.Path(os.environ["FAKE_DOCKER_PID_FILE"])
+failed_kills = pathlib.Path(os.environ["FAKE_DOCKER_FAILED_KILLS_FILE"])
 if sys.argv[1] == "run":
     words = sys.argv[sys.argv.index("image") + 1:]
     assert {{"--init", "--privileged", "--network"}} <= set(sys.argv)
+    while os.environ["FAKE_DOCKER_FETCHES_UNTIL_A_KILL_FAILS"] and not failed_kills.exists():
+        time.sleep(0.05)
     pid_file.write_text(str(os.getpid()))
     os.execv(sys.executable, [sys.executable, *words[1:]])
 elif sys.argv[1:3] == ["kill", "--signal"]:
+    if not pid_file.exists():
+        failed_kills.touch()
+        sys.exit("no such container")
     os.kill(int(pid_file.read_text()), getattr(signal, "SIG" + sys.argv[3]))
 else:
     sys.exit(f"unexpected {{sys.argv}}")
@@ -69,6 +75,7 @@ class TpuMachine:
         self.deleted: list[str] = []
         self.tokens: list[str] = []
         self.storage_faults = Faults()
+        self.fetches_until_a_kill_fails = False
         self._directory = directory
 
     @contextlib.contextmanager
@@ -86,6 +93,8 @@ class TpuMachine:
                 "TPU_API_HOST": stack.enter_context(cloud_servers.http_server(self._tpu_class())),
                 "TPU_IMAGES_POLL_SECS": "0.1",
                 "FAKE_DOCKER_PID_FILE": str(self._directory / "docker.pid"),
+                "FAKE_DOCKER_FAILED_KILLS_FILE": str(self._directory / "failed_kills"),
+                "FAKE_DOCKER_FETCHES_UNTIL_A_KILL_FAILS": "yes" * self.fetches_until_a_kill_fails,
                 "TMPDIR": str(self._directory),
             }
             process = subprocess.Popen([BASH, str(SCRIPT)], env=environment, stdout=subprocess.PIPE, text=True)
@@ -199,6 +208,16 @@ def test_a_shutdown_of_the_machine_stops_the_trainer(tmp_path):
         machine.wait_for_trainer()
         process.send_signal(signal.SIGTERM)
     assert machine.outcome == {"exit_status": 143, "stop_reason": "the machine shuts down"}
+
+
+def test_a_notice_while_the_image_is_fetched_stops_the_trainer_when_it_runs(tmp_path):
+    machine = TpuMachine(tmp_path, ("work",))
+    machine.metadata["preempted"] = "TRUE"
+    machine.fetches_until_a_kill_fails = True
+    with machine.start():
+        pass
+    assert machine.outcome == {"exit_status": 143, "stop_reason": "preempted"}
+    assert machine.log.count("stopping the trainer") == 1
 
 
 @pytest.mark.slow
