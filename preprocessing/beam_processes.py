@@ -22,17 +22,22 @@ from preprocessing import process_pool
 from preprocessing.errors import UserError
 
 _BEAMS_PROGRAM = b"apache_beam.runners.worker.sdk_worker_main"
-_KILLED = UserError(
-    "a process that converts images was killed, perhaps because the memory is full", remedy="lower --num_workers"
-)
 
 _started: "list[WorkerProcess]" = []
+_lost: "list[WorkerProcess]" = []
 
 
 def kill_all() -> None:
     """Kills the processes that are left of a job that has failed."""
     while _started:
         _started.pop().kill()
+
+
+def require_none_lost() -> None:
+    """Raises UserError when one was killed by somebody else, which Beam tells in many ways."""
+    if _lost:
+        what = "a process that converts images was killed, perhaps because the memory is full"
+        raise UserError(what, remedy="lower --num_workers")
 
 
 class WorkerProcess(worker_handlers.SubprocessSdkWorkerHandler):
@@ -61,6 +66,8 @@ class WorkerProcess(worker_handlers.SubprocessSdkWorkerHandler):
         try:
             worker.run()
         except RuntimeError:  # it ended with another status than 0
+            if not self._is_over:
+                _lost.append(self)
             while not self._is_over:
                 self._answer_instead()
                 time.sleep(0.1)
@@ -69,10 +76,9 @@ class WorkerProcess(worker_handlers.SubprocessSdkWorkerHandler):
         """Answers what Beam has asked the process that is no more."""
         for future in list(self.control_conn._futures_by_id.values()):
             if not future.is_done():
-                answer = beam_fn_api_pb2.InstructionResponse(
-                    instruction_id=future.instruction_id, error=f"UserError: {_KILLED}"
+                future.set(
+                    beam_fn_api_pb2.InstructionResponse(instruction_id=future.instruction_id, error="was killed")
                 )
-                future.set(answer)
 
     def close(self) -> None:
         """Ends the process: at once when an exception ends the job."""
@@ -112,5 +118,6 @@ def _hide_broken_connections() -> None:
 
 
 def register() -> None:
-    """Has Beam use `WorkerProcess`."""
+    """Has Beam use `WorkerProcess` for the next job."""
+    _lost.clear()
     worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(WorkerProcess)

@@ -122,9 +122,11 @@ def _run_here(pipeline: beam.Pipeline) -> None:
     beam_processes.register()
     try:
         pipeline.run().wait_until_finish()
-    except BaseException:  # Beam makes other errors of Ctrl-C
+    except BaseException as error:  # Beam makes other errors of Ctrl-C
         beam_processes.kill_all()
         _stop_samplers()
+        if isinstance(error, Exception):
+            beam_processes.require_none_lost()
         raise
 
 
