@@ -59,8 +59,12 @@ class ModelPrograms:
         return program
 
     def executable(self, mode: str, batch_spec: Any, deployment: Deployment) -> Executable:
-        """Returns the step of a mode, ready to run: the same one whenever it is asked for the same batch."""
-        key = (mode, deployment.engine, _spec_key(batch_spec))
+        """Returns the step of a mode, ready to run: the same one whenever it is asked for the same batch.
+
+        A training whose input has taken other seeds has a step of its own, for it draws other random numbers.
+        """
+        num_seeds = self.num_input_seeds.get(mode, 0) if mode == ModeKeys.TRAIN else 0
+        key = (mode, deployment.engine, _spec_key(batch_spec), num_seeds)
         if key not in self._executables:
             self._executables[key] = deployment.engine.load(self.trace(mode, batch_spec, deployment))
         return self._executables[key]

@@ -156,3 +156,20 @@ def test_first_values_go_on_where_the_seeds_of_the_input_ended(tmp_path):
     programs.make_estimator(tmp_path, model_fn).train(programs.input_fn, max_steps=1)
     first = tf.train.load_variable(f"{tmp_path}/model.ckpt-0", "w")[0]
     np.testing.assert_allclose(first, [-0.82297236, -0.8911973, -0.794706, -0.42326248], rtol=1e-6)
+
+
+def test_a_second_training_draws_what_it_draws_in_a_process_of_its_own(tmp_path):
+    def model_fn(features, labels, mode, params):
+        weight = v1.get_variable("weight", [])
+        noise = tf.random.uniform([])
+        update = v1.train.get_global_step().assign_add(1)
+        return TPUEstimatorSpec(mode, loss=noise, train_op=tf.group(weight.assign(noise), update))
+
+    def shuffled(params):
+        return programs.input_fn(ModeKeys.TRAIN, params).shuffle(2)
+
+    ended = programs.make_estimator(tmp_path / "ended", model_fn).train(programs.input_fn, max_steps=1)
+    other = programs.make_estimator(tmp_path / "other", model_fn).train(programs.input_fn, max_steps=1)
+    other = programs.make_estimator(tmp_path / "other", model_fn)
+    values = [one.train(shuffled, max_steps=2).get_variable_value("weight") for one in (ended, other)]
+    assert values[0] == values[1]
