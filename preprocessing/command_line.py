@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
@@ -102,7 +103,7 @@ def run(command: Callable[[Sequence[str]], int], program: str, argv: Sequence[st
     own_count = words.index("--") if "--" in words else len(words)
     is_debugging = "--debug" in words[:own_count]
     try:
-        with _every_interrupt_heard():
+        with _every_interrupt_heard(), _import_errors_of_ctrl_c_told():
             status = command([word for word in words[:own_count] if word != "--debug"] + words[own_count:])
         sys.stdout.flush()
         return status
@@ -146,6 +147,30 @@ def _every_interrupt_heard() -> Iterator[None]:
         sys.unraisablehook = shown
         for timer in timers:
             timer.cancel()
+
+
+@contextlib.contextmanager
+def _import_errors_of_ctrl_c_told() -> Iterator[None]:
+    """Raises KeyboardInterrupt for the ImportError that NumPy makes of Ctrl-C while it is loaded."""
+    heard = signal.getsignal(signal.SIGINT)
+    if heard is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+
+    def interrupt(number: int, frame: types.FrameType | None) -> None:
+        arrived.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except ImportError as error:
+        if arrived:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def _is_output_abandoned() -> bool:

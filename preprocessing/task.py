@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from preprocessing import command_line, process_pool, sources
 from preprocessing.curation.curation_options import CurationOptions
 from preprocessing.curation.drops import DROPPABLE, DropRules
+from preprocessing.errors import UserError
 from preprocessing.options import DEFAULT_FORMATS, FORMATS, VERIFY_MODES, ConvertOptions, ImageOptions
 from preprocessing.split import SplitFractions
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.summary_file:
         command_line.file_to_write(arguments.summary_file, made_folder=options.output)
     source = None if arguments.dry_run else sources.open_source(options)
+    _require_temporary_folder()
     if arguments.runner == _DEFAULT_RUNNER and process_pool.sensible_number(options.input):
         process_pool.warm_up()
     # Beam takes seconds to load: mistakes in our own flags and in the input are told before.
@@ -53,6 +55,14 @@ def main(argv: Sequence[str]) -> int:
         values = summary.values(finished, options.output)
         command_line.write_file(arguments.summary_file, json.dumps(values, indent=2) + "\n")
     return 0
+
+
+def _require_temporary_folder() -> None:
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        what = f"temporary files cannot be written ({error.strerror})"
+        raise UserError(what, remedy="make room there, or name another folder in TMPDIR") from error
 
 
 @contextlib.contextmanager

@@ -41,3 +41,28 @@ def test_what_else_python_ignores_is_shown():
     assert status == 0
     assert "Exception ignored" in shown
     assert "ZeroDivisionError" in shown
+
+
+IMPORT_FAILS = """
+import signal, sys
+from preprocessing import command_line
+
+def command(argv):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("a module cannot be loaded") from None
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(command_line.run(command, "program"))
+"""
+
+
+def test_ctrl_c_is_heard_where_a_module_makes_an_import_error_of_it():
+    assert run(IMPORT_FAILS) == (130, "program: interrupted\n")
+
+
+def test_an_import_error_without_ctrl_c_is_shown():
+    status, shown = run(IMPORT_FAILS.replace("signal.raise_signal(signal.SIGINT)", "raise KeyboardInterrupt"))
+    assert status == 1
+    assert shown.splitlines()[-1] == "ImportError: a module cannot be loaded"

@@ -178,3 +178,15 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(photos, tmp_path, most_byte
     else:
         assert lines == [f"convert: {target}: cannot be written (File too large)"]
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_no_room_for_temporary_files_is_one_line(photos, tmp_path):
+    program = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+    program += "from preprocessing import command_line, task; sys.exit(command_line.run(task.main, 'convert'))"
+    command = [sys.executable, "-c", program, str(photos), str(tmp_path / "dataset")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("convert: temporary files cannot be written (No usable temporary directory found in [")
+    assert line.endswith("; make room there, or name another folder in TMPDIR")
+    assert not (tmp_path / "dataset").exists()
