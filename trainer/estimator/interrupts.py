@@ -47,6 +47,9 @@ class Interrupts:
             before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
             try:
                 yield
+            except BaseException:
+                self._received = None  # the loop has stopped, as was asked, and its caller knows
+                raise
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler if handler is not None else signal.SIG_DFL)
