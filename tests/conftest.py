@@ -1,5 +1,6 @@
 """Settings that every test process needs before TensorFlow or JAX is loaded, and where temporary files go."""
 
+import multiprocessing.util
 import os
 import tempfile
 
@@ -24,3 +25,5 @@ def temporary_files():
         if "PYTEST_XDIST_WORKER" in os.environ:
             patch.setattr(tempfile, "tempdir", folder)
         yield
+        # If such a process does not skip that, it complains about a folder that is removed already.
+        multiprocessing.util._run_finalizers()
