@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -34,10 +35,20 @@ def sensible_number(place: str) -> int:
 
 
 def warm_up() -> None:
-    """Starts loading, in another process, what the processes will need; they come from it later."""
+    """Starts loading, in another process, what the processes will need; they come from it later.
+
+    Raises:
+      UserError: the path of temporary files is longer than a socket's may be (108 bytes with its name, on Linux).
+    """
     multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
-    with ctrl_c_waits():
-        forkserver.ensure_running()
+    try:
+        with ctrl_c_waits():
+            forkserver.ensure_running()
+    except OSError as error:
+        if "path too long" not in str(error):
+            raise
+        what = "is too long a path for the sockets of processes"
+        raise UserError(what, where=tempfile.gettempdir(), remedy="set TMPDIR to a shorter one") from error
 
 
 class ProcessPool:

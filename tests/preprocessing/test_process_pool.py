@@ -122,6 +122,22 @@ print(process_pool.ProcessPool(1).submit(divmod, 7, 2)())
     assert _said(program) == ("(3, 1)\n", "")
 
 
+def test_a_long_path_of_temporary_files_is_told(tmp_path):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    program = f"""
+import tempfile
+tempfile.tempdir = {str(long)!r}
+try:
+    process_pool.warm_up()
+except process_pool.UserError as error:
+    print(error)
+"""
+    message = f"{long}: is too long a path for the sockets of processes; set TMPDIR to a shorter one\n"
+    assert _said(program) == (message, "")
+    assert not list(long.iterdir())
+
+
 def test_storage_of_google_is_read_with_threads():
     assert process_pool.sensible_number("gs://bucket/photos") == 0
 
