@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from trainer.engine import host_values
 from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
 from trainer.engine.tf_engine import TfEngine
@@ -53,11 +54,11 @@ class Evaluator:
 
     def add(self, outputs: Any) -> None:
         """Takes the outputs of a step; waits for them."""
-        self._losses.append(np.asarray(outputs["loss"], np.float64))
+        self._losses.append(host_values.array(outputs["loss"]).astype(np.float64))
         if self._metric_fn is None:
             self._accumulator.add(outputs["statistics"])
         else:
-            self._add_on_host(tf.nest.map_structure(np.asarray, outputs["metric_tensors"]))
+            self._add_on_host(tf.nest.map_structure(host_values.array, outputs["metric_tensors"]))
 
     def _add_on_host(self, tensors: Any) -> None:
         if self._host_metrics is None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.engine import effects, step_program
+from trainer.engine import effects, host_values, step_program
 from trainer.nn.metrics import AdditiveMetric
 
 # What an evaluation reports by itself.
@@ -114,12 +114,12 @@ class Accumulator:
         for name, step_statistics in statistics.items():
             sums = self._sums.setdefault(name, {})
             for key, value in step_statistics.items():
-                added = np.asarray(value)
+                added = host_values.array(value)
                 sums[key] = sums.get(key, 0) + (added if added.dtype.kind in "iu" else added.astype(np.float64))
 
     def result(self) -> dict[str, Any]:
         """Returns the value of every metric."""
-        read = [np.asarray(value) for value in self._read_values()]
+        read = [host_values.array(value) for value in self._read_values()]
         values = dict(zip(sorted(self._metrics.values), read, strict=True))
         finalized = {name: finalize(self._sums[name]) for name, finalize in self._metrics.finalizers.items()}
         return {name: _unwrapped(value) for name, value in {**values, **finalized}.items()}

@@ -12,6 +12,8 @@ import tensorflow as tf
 from absl import logging
 from google.protobuf import message
 
+from trainer.engine import host_values
+
 _FILE_NUMBERS = itertools.count()
 
 
@@ -26,7 +28,7 @@ class EventWriter:
         """Writes numbers by tag; what is no scalar number is left out."""
         summary = tf.compat.v1.Summary()
         for tag, value in sorted(values.items()):
-            array = np.asarray(value)
+            array = host_values.array(value)
             if array.ndim == 0 and array.dtype.kind in "fiub":
                 summary.value.add(tag=tag, simple_value=float(array))
             else:

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from trainer.engine import host_values
 from trainer.estimator.session import StepSession
 
 SessionRunHook: Any = tf.compat.v1.train.SessionRunHook
@@ -152,5 +152,5 @@ def _flat(elements: Any) -> list[Any]:
 def _value_of(element: Any, fetched: Mapping[str, Any]) -> Any:
     if isinstance(element, tf.Operation):
         return None
-    array = np.asarray(fetched[element.name])
+    array = host_values.array(fetched[element.name])
     return array[()] if array.ndim == 0 else array

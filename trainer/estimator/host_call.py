@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import summary_ops_v2
 
+from trainer.engine import host_values
+
 # A host_call runs so many steps late, so that the device need not wait for the host.
 _LAG_STEPS = 1
 
@@ -47,7 +49,7 @@ class HostCall:
             self._program.close()
 
     def _run(self, tensors: Any) -> None:
-        arrays = tf.nest.map_structure(np.asarray, tensors)
+        arrays = tf.nest.map_structure(host_values.array, tensors)
         if self._program is None:
             self._program = _HostProgram(self._host_fn, arrays)
         self._program.run(arrays)

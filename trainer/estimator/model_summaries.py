@@ -8,9 +8,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from trainer.engine import host_values
 from trainer.engine.step_program import StepTrace
 from trainer.estimator.events import EventWriter
 
@@ -75,8 +75,8 @@ class ModelSummaries:
             return
         self._latest_step = step
         self._next_step = step + self._every_n_steps
-        self._events.scalars({"loss": np.asarray(outputs["loss"])}, step)
+        self._events.scalars({"loss": host_values.array(outputs["loss"])}, step)
         if self._merge is None:
             return
-        (serialised,) = self._merge(*(tf.convert_to_tensor(np.asarray(value)) for value in outputs["summaries"]))
+        (serialised,) = self._merge(*(tf.convert_to_tensor(host_values.array(value)) for value in outputs["summaries"]))
         self._events.summary(serialised.numpy(), step)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.engine import host_values
 from trainer.engine.engine import Executable
 from trainer.engine.spec import ModeKeys
 from trainer.estimator import profiler_hook, replica_batches
@@ -67,7 +68,7 @@ class PredictionLoop:
         outputs = self._runner.run(self._layout.divide(batch), request)
         if request is not None:
             self._hooks.after_step(outputs.get("fetches", {}))
-        return tf.nest.map_structure(np.asarray, outputs["predictions"])
+        return tf.nest.map_structure(host_values.array, outputs["predictions"])
 
 
 def selected(predictions: Any, keys: Sequence[str] | None) -> Any:

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 from tensorflow.python.client import session as client_session
 from tensorflow.python.framework import stack
 
-from trainer.engine import effects
+from trainer.engine import effects, host_values
 from trainer.engine.step_program import StepTrace
 from trainer.engine.subgraph import UnfedInputError
 
@@ -148,5 +147,5 @@ class StepSession(client_session.SessionInterface):
 
 
 def _to_numpy(value: Any) -> Any:
-    array = np.asarray(value)
+    array = host_values.array(value)
     return array[()] if array.ndim == 0 else array

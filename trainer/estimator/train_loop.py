@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from trainer.engine import host_values
 from trainer.estimator.cadence import Cadence
 from trainer.estimator.checkpointer import Checkpointer
 from trainer.estimator.events import EventWriter
@@ -161,9 +162,9 @@ class TrainLoop:
         if not self._unseen_losses:
             return
         steps, losses = zip(*self._unseen_losses, strict=True)
-        values = np.array([np.asarray(loss) for loss in losses], np.float64)
+        values = np.array([host_values.array(loss) for loss in losses], np.float64)
         self._unseen_losses = []
-        self._step = int(np.asarray(self._latest["global_step"]))
+        self._step = int(host_values.array(self._latest["global_step"]))
         for step, value in zip(steps, values, strict=True):
             if not np.isfinite(value):
                 raise self._parts.checkpointer.diverged(f"NaN loss during training: the loss is {value}", step)
@@ -173,8 +174,8 @@ class TrainLoop:
         return Progress(
             step=self._step,
             last_step=self._settings.last_step,
-            loss=float(np.asarray(self._latest["loss"])),
-            scalars={name: float(np.asarray(value)) for name, value in self._latest.get("scalars", {}).items()},
+            loss=float(host_values.array(self._latest["loss"])),
+            scalars={name: float(host_values.array(value)) for name, value in self._latest.get("scalars", {}).items()},
             steps_per_sec=steps_per_sec,
             examples_per_sec=steps_per_sec * self._num_examples,
         )

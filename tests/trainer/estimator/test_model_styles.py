@@ -240,6 +240,25 @@ def test_only_the_weights_of_the_branch_that_trains_are_trainable(tmp_path):
     np.testing.assert_array_equal(np.sign(values["shared/weights"][:2]), [1, -1])
 
 
+def in_half_precision(features, labels, mode, params):
+    """A loss, a metric's tensor and an evaluation that are numbers of bfloat16, which numpy does not know."""
+    loss = tf.reduce_mean((programs.predicted(features) - labels) ** 2)
+    train_op = programs.minimize(loss) if mode == ModeKeys.TRAIN else None
+    half = tf.cast(loss, tf.bfloat16, name="half")
+    metrics = (lambda half: {"half": v1.metrics.mean(tf.cast(half, tf.float32))}, [half[tf.newaxis]])
+    return TPUEstimatorSpec(mode, loss=half, train_op=train_op, eval_metrics=metrics)
+
+
+@pytest.mark.parametrize("tpu", ["", "mock:1"])
+def test_numbers_of_bfloat16(tmp_path, tpu):
+    device = {"use_tpu": True, "config": {"master": tpu}} if tpu else {}
+    estimator = programs.make_estimator(tmp_path, in_half_precision, **device)
+    hook = v1.train.LoggingTensorHook({"half": "half:0"}, every_n_iter=1)
+    estimator.train(programs.input_fn, max_steps=2, hooks=[] if tpu else [hook])
+    values = estimator.evaluate(programs.input_fn, steps=2)
+    np.testing.assert_allclose(values["loss"], values["half"], rtol=1e-6)
+
+
 def test_a_name_that_is_taken_is_refused_outside_a_scope_that_reuses(tmp_path):
     def model_fn(features, labels, mode, params):
         spec = programs.model_fn(features, labels, mode, params)
