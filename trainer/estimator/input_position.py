@@ -15,10 +15,14 @@ _FILE = "input_position.json"
 
 
 class InputPosition:
-    """The first step of the training call in progress, kept in the model_dir."""
+    """The first step of the training call in progress, kept in the model_dir.
 
-    def __init__(self, model_dir: str):
+    Of several processes with one model_dir one writes (`is_writer`); all read.
+    """
+
+    def __init__(self, model_dir: str, *, is_writer: bool = True):
         self._path = posixpath.join(model_dir, _FILE)
+        self._is_writer = is_writer
 
     def begin(self, step: int) -> int:
         """Notes that a call begins at `step`; returns how many steps of it an interrupted one before had done."""
@@ -30,6 +34,8 @@ class InputPosition:
 
     def restart(self, step: int) -> None:
         """Notes that the call in progress begins at `step` with the first batch."""
+        if not self._is_writer:
+            return
         tf.io.gfile.makedirs(posixpath.dirname(self._path))
         with tf.io.gfile.GFile(f"{self._path}.tmp", "w") as file:
             json.dump({"first_step": step}, file)
@@ -37,7 +43,7 @@ class InputPosition:
 
     def end(self) -> None:
         """Notes that the call ended as planned."""
-        if tf.io.gfile.exists(self._path):
+        if self._is_writer and tf.io.gfile.exists(self._path):
             tf.io.gfile.remove(self._path)
 
     def _interrupted_at(self, step: int) -> int | None:

@@ -102,7 +102,7 @@ class _TrainingCall:
 
     def run(self, input_fn: Callable[..., Any]) -> None:
         """Traces, restores and trains."""
-        position = InputPosition(self._model.model_dir)
+        position = InputPosition(self._model.model_dir, is_writer=self._is_chief)
         streams = self._model.streams(input_fn, ModeKeys.TRAIN, self._first_step)
         num_used_steps = position.begin(self._first_step)
         layout = self._model.layout(streams, ModeKeys.TRAIN)
@@ -124,8 +124,8 @@ class _TrainingCall:
             hooks.after_create_session()
             parts = self._parts(runner, layout, session, hooks)
             TrainLoop(parts, self._settings(), self._first_step).run(layout.host_batches(streams))
-        self._deployment.engine.wait_for_others()  # one process saves; all may want to read that next
         position.end()
+        self._deployment.engine.wait_for_others()  # one process writes; all may want to read that next
         self._events.close()
 
     def _restore(self, program: StepProgram) -> None:

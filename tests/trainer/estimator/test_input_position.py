@@ -29,6 +29,16 @@ def test_going_back_behind_the_interrupted_call_starts_the_data_over(tmp_path):
     assert InputPosition(str(tmp_path)).begin(6) == 2
 
 
+def test_of_several_processes_one_writes(tmp_path):
+    one, other = InputPosition(str(tmp_path)), InputPosition(str(tmp_path), is_writer=False)
+    assert (other.begin(3), list(tmp_path.iterdir())) == (0, [])
+    assert (one.begin(3), other.begin(5)) == (0, 2)
+    other.end()
+    assert other.begin(5) == 2
+    one.end()
+    assert other.begin(5) == 0
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"first_step": "x"}'])
 def test_a_damaged_note_starts_the_data_over(tmp_path, content):
     (tmp_path / "input_position.json").write_text(content)
